@@ -94,7 +94,9 @@ pub fn shard(tenant: &str, name: &str) -> u8 {
     for byte in tenant.bytes().chain([0]).chain(name.bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    hash.to_be_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
+    hash.to_be_bytes()
+        .into_iter()
+        .fold(0, |folded, byte| folded ^ byte)
 }
 
 /// The key of a record about a device: `tenant/device`.
@@ -120,9 +122,11 @@ mod tests {
     #[test]
     fn shards_never_move() {
         // These values are in stored keys: a change here loses data.
-        for (tenant, name, expected) in
-            [("default", "00D09E-LaserPro%2D9-SN1", 234), ("default", "", 38), ("acme", "50579C-WF-X1", 10)]
-        {
+        for (tenant, name, expected) in [
+            ("default", "00D09E-LaserPro%2D9-SN1", 234),
+            ("default", "", 38),
+            ("acme", "50579C-WF-X1", 10),
+        ] {
             assert_eq!(shard(tenant, name), expected, "{tenant}/{name}");
         }
     }

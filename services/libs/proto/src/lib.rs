@@ -6,7 +6,13 @@
 pub mod device {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.device.v1");
     }
 }
@@ -15,7 +21,13 @@ pub mod device {
 pub mod operation {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.operation.v1");
     }
 }
@@ -24,7 +36,13 @@ pub mod operation {
 pub mod provisioning {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.provisioning.v1");
     }
 }
@@ -33,7 +51,13 @@ pub mod provisioning {
 pub mod firmware {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.firmware.v1");
     }
 }
@@ -42,7 +66,13 @@ pub mod firmware {
 pub mod metering {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.metering.v1");
     }
 }
@@ -51,7 +81,13 @@ pub mod metering {
 pub mod event {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.event.v1");
     }
 }
@@ -60,7 +96,13 @@ pub mod event {
 pub mod tenant {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.tenant.v1");
     }
 }
@@ -69,7 +111,13 @@ pub mod tenant {
 pub mod report {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.report.v1");
     }
 }
@@ -78,7 +126,13 @@ pub mod report {
 pub mod store {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, clippy::all, clippy::use_self, clippy::or_fun_call, unreachable_pub)]
+        #![allow(
+            missing_docs,
+            clippy::all,
+            clippy::use_self,
+            clippy::or_fun_call,
+            unreachable_pub
+        )]
         tonic::include_proto!("platen.store.v1");
     }
 }

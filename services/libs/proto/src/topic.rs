@@ -17,7 +17,13 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 5] = [Self::Reports, Self::Changes, Self::Readings, Self::Wake, Self::Devices];
+    pub const ALL: [Self; 5] = [
+        Self::Reports,
+        Self::Changes,
+        Self::Readings,
+        Self::Wake,
+        Self::Devices,
+    ];
 
     /// The topic's name on the log.
     #[must_use]

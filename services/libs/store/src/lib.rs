@@ -1,0 +1,20 @@
+//! Durable state of the fleet: tables of rows behind one port.
+//!
+//! [`Tables`] is what an adapter implements ([`embedded`]); [`Store`] is what services use: the same, typed. [`tables`] declares every
+//! table once; [`commands`] and [`timers`] are what several services do with some of them.
+#![warn(missing_docs)]
+
+pub mod commands;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod embedded;
+mod envelope;
+mod key;
+pub mod ledger;
+pub mod rows;
+pub mod table;
+pub mod tables;
+pub mod timers;
+
+pub use rows::{Entity, Store};
+pub use table::{Error, Tables};

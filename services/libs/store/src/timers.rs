@@ -1,0 +1,190 @@
+//! Timers: rows in the order of their due time, which a walker passes over once and nobody deletes.
+//!
+//! A timer lies in the partition (service, shard, bucket of five minutes). Who arms it writes the row; the service that it is for walks its
+//! shards up to a little behind the clock ([`LAG`]), appends a notice for each timer, and remembers up to where it has walked. So a timer must
+//! never be written behind the walker: one whose time has come, or is about to, is written under the clock's time and not under its own.
+
+use crate::{
+    rows::{self, Store},
+    table::{Error, Part, Range, Write},
+    tables::{Timers, WalkedTimers},
+};
+use platen_proto::store::v1::{Timer, Walked};
+use sha2::{Digest, Sha256};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Width of a bucket, µs.
+const BUCKET_US: u64 = 300_000_000;
+
+/// A timer lives on this long after it is due: the longest outage of a walker.
+pub const KEPT: Duration = Duration::from_secs(14 * 86_400);
+
+/// How far a walker stays behind the clock: clocks of processes, and the time that a write takes, may differ by so much. (A walker looks again at where
+/// it has been, so a timer whose write took longer comes late.)
+pub const LAG: Duration = Duration::from_secs(3);
+
+/// Buckets of one walk at most: after an outage a walker catches up in steps.
+const MAX_BUCKETS: u64 = 64;
+
+/// The write that arms a timer: after `due_us` (µs since 1970) `service` gets a notice of this kind about `subject`.
+///
+/// `name` says under whose key the notice comes and in which shard the timer lies: a device's id, or for anything else within the tenant
+/// `~` with its kind and id (`~profile/p1`). The same timer again is the same timer.
+///
+/// Looks at the clock, not at a record's time: the walker goes by the clock, however old the record is that arms the timer.
+#[must_use]
+pub fn arm(
+    service: &str,
+    tenant: &str,
+    name: &str,
+    due_us: i64,
+    kind: &str,
+    subject: &str,
+) -> Write {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    arm_at(service, tenant, name, due_us, kind, subject, now)
+}
+
+/// As [`arm`], at `now` (since 1970).
+fn arm_at(
+    service: &str,
+    tenant: &str,
+    name: &str,
+    due_us: i64,
+    kind: &str,
+    subject: &str,
+    now: Duration,
+) -> Write {
+    let id = id(&[service, tenant, name, kind, subject], due_us);
+    let due = u64::try_from(due_us).unwrap_or(0);
+    let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    let placed = due.max(now.saturating_add(1_000_000));
+    let timer = Timer {
+        due_us,
+        id: id.clone(),
+        key: format!("{tenant}/{name}"),
+        tenant: tenant.to_owned(),
+        device: if name.starts_with('~') {
+            String::new()
+        } else {
+            name.to_owned()
+        },
+        kind: kind.to_owned(),
+        subject: subject.to_owned(),
+    };
+    let key = (
+        service,
+        platen_ids::shard(tenant, name),
+        placed / BUCKET_US,
+        placed,
+        id.as_str(),
+    );
+    let lives = Duration::from_micros(placed - now.min(placed)) + KEPT;
+    Write {
+        expires: Some(lives),
+        ..rows::write::<Timers>(key, &timer, due)
+    }
+}
+
+/// A hash of what makes the timer: 32 hexadecimal digits.
+fn id(texts: &[&str], due_us: i64) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(text);
+    }
+    hash.update(due_us.to_be_bytes());
+    hash.finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Up to where a service has walked a shard, µs since 1970; 0: never walked.
+///
+/// # Errors
+///
+/// As [`Store::get`].
+pub async fn walked(store: &Store, service: &str, shard: u8) -> Result<u64, Error> {
+    let row = store.get::<WalkedTimers>((service, shard)).await?;
+    Ok(row.map_or(0, |row| u64::try_from(row.until_us).unwrap_or(0)))
+}
+
+/// The write that remembers it.
+#[must_use]
+pub fn remember(service: &str, shard: u8, until_us: u64) -> Write {
+    let row = Walked {
+        until_us: i64::try_from(until_us).unwrap_or(i64::MAX),
+    };
+    rows::write::<WalkedTimers>((service, shard), &row, until_us)
+}
+
+/// The timers of a shard that have become due since `from_us`, and up to where that is: where the next walk begins.
+///
+/// `now_us`: the clock. About `limit` timers at most; those that are due at the same microsecond are never torn apart.
+///
+/// # Errors
+///
+/// As [`Store::scan`].
+pub async fn walk(
+    store: &Store,
+    service: &str,
+    shard: u8,
+    from_us: u64,
+    now_us: u64,
+    limit: usize,
+) -> Result<(Vec<Timer>, u64), Error> {
+    let lag = u64::try_from(LAG.as_micros()).unwrap_or(u64::MAX);
+    let oldest = now_us.saturating_sub(u64::try_from(KEPT.as_micros()).unwrap_or(u64::MAX));
+    let from_us = from_us.max(oldest);
+    let until_us = now_us
+        .saturating_sub(lag)
+        .min((from_us / BUCKET_US + MAX_BUCKETS) * BUCKET_US);
+    let mut timers = Vec::new();
+    if until_us <= from_us {
+        return Ok((timers, from_us));
+    }
+    for bucket in from_us / BUCKET_US..=until_us / BUCKET_US {
+        let mut range = Range {
+            from: Some(from_us.into()),
+            below: Some(until_us.into()),
+            limit: limit.max(1),
+            ..Range::default()
+        };
+        loop {
+            let page = store
+                .scan::<Timers>((service, shard, bucket, 0, ""), range.clone())
+                .await?;
+            let mut last = None;
+            for (clustering, timer) in page.rows {
+                last = clustering.first().cloned();
+                timers.push(timer);
+            }
+            range.cursor = page.next;
+            if let (Some(Part::Number(last)), true, true) =
+                (last, range.cursor.is_some(), timers.len() >= limit)
+            {
+                // Finish this microsecond, so that the next walk can begin after it.
+                range.below = Some((last + 1).into());
+                while range.cursor.is_some() {
+                    let page = store
+                        .scan::<Timers>((service, shard, bucket, 0, ""), range.clone())
+                        .await?;
+                    timers.extend(page.rows.into_iter().map(|(_, timer)| timer));
+                    range.cursor = page.next;
+                }
+                return Ok((timers, last + 1));
+            }
+            if range.cursor.is_none() {
+                break;
+            }
+        }
+        if timers.len() >= limit {
+            return Ok((timers, until_us.min((bucket + 1) * BUCKET_US)));
+        }
+    }
+    Ok((timers, until_us))
+}
