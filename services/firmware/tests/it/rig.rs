@@ -1,0 +1,558 @@
+//! A running service, and the hands of its neighbours: the edge that reports, northbound that writes rows and notices.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use platen_bus::{
+    Consumer, DeadLetter, Error as LogError, Follower, From, Log, NewRecord, Record,
+    embedded::EmbeddedLog,
+};
+use platen_embedded::{Database, Options};
+use platen_firmware::{Config, Deps, run};
+use platen_proto::{
+    device::v1::CwmpFault,
+    event::v1::{Event, Inform, event::Data},
+    firmware::v1::{Artifact, Compatibility, artifact},
+    operation::v1::{
+        Download, Operation, OperationRequest, OperationResult, ParameterValue,
+        operation_request::Action,
+    },
+    report::v1::{CommandDone, Notice, Report, command_done::Outcome, report::Body},
+    store::v1::{ArtifactRow, Attempt, Claim, Command, Observed, Progress, claim::By},
+    topic::{Kind, Topic},
+};
+use platen_runtime::{keys::Keys, metrics::Metrics};
+use platen_store::{
+    Error, Store, Tables, commands,
+    embedded::EmbeddedTables,
+    rows,
+    table::{Edited, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Write},
+    tables::{Artifacts, ObservedDevices, OpenTransfers, ProgressOfOperations},
+};
+use prost::Message;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const TENANT: &str = "default";
+pub(crate) const DEVICE: &str = "00D09E-LaserPro-SN1";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// When the tests take place.
+pub(crate) const NOW_US: i64 = 1_795_420_800_000_000;
+const SECOND: i64 = 1_000_000;
+
+/// What the service has asked of its neighbours, the walking of timers apart.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) reads: AtomicUsize,
+    pub(crate) writes: AtomicUsize,
+    pub(crate) appended: AtomicUsize,
+    /// The write or append, counted from 1, after which the caller hears that it may not have happened; 0: none.
+    pub(crate) trouble: AtomicUsize,
+}
+
+impl Counts {
+    fn is_trouble(&self) -> bool {
+        let left = self.trouble.load(Ordering::SeqCst);
+        self.trouble.store(left.saturating_sub(1), Ordering::SeqCst);
+        left == 1
+    }
+
+    pub(crate) fn all(&self) -> [usize; 3] {
+        [&self.reads, &self.writes, &self.appended].map(|count| count.load(Ordering::SeqCst))
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) store: Store,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) counts: Arc<Counts>,
+    changes: Box<dyn Follower>,
+    wakes: Box<dyn Follower>,
+    clock_us: i64,
+    notices: u32,
+    service: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
+    _dir: TempDir,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let database = Database::open(dir.path(), Options::default()).unwrap();
+        let store = Store::new(Arc::new(EmbeddedTables::new(&database)));
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(&database, &store).await.unwrap());
+        let changes = log.follow(&[Topic::Changes], From::Now).await.unwrap();
+        let wakes = log.follow(&[Topic::Wake], From::Now).await.unwrap();
+        let mut rig = Self {
+            store,
+            log,
+            counts: Arc::default(),
+            changes,
+            wakes,
+            clock_us: NOW_US,
+            notices: 0,
+            service: None,
+            _dir: dir,
+        };
+        rig.serve();
+        rig
+    }
+
+    fn serve(&mut self) {
+        let shutdown = CancellationToken::new();
+        let counts = &self.counts;
+        let deps = Deps {
+            store: Store::new(Arc::new(CountedTables(
+                self.store.tables().clone(),
+                counts.clone(),
+            ))),
+            log: Arc::new(CountedLog(self.log.clone(), counts.clone())),
+            keys: Arc::new(Keys::from_bytes(&[7; 32])),
+            metrics: Metrics::new("test").unwrap(),
+        };
+        self.service = Some((
+            tokio::spawn(run(Config::default(), deps, shutdown.clone())),
+            shutdown,
+        ));
+    }
+
+    /// Stops the service and starts another on the same data.
+    pub(crate) async fn restart(&mut self) {
+        if let Some((service, shutdown)) = self.service.take() {
+            shutdown.cancel();
+            timeout(PATIENCE, service).await.unwrap().unwrap().unwrap();
+        }
+        self.serve();
+    }
+
+    pub(crate) fn advance(&mut self, us: i64) {
+        self.clock_us += us;
+    }
+
+    /// Appends records and waits until the service has passed them.
+    pub(crate) async fn append(&mut self, records: Vec<NewRecord>) {
+        self.log.append(records).await.unwrap();
+        let passed = async {
+            while self.log.lag("firmware", &[Topic::Reports]).await.unwrap() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, passed)
+            .await
+            .expect("the service passes what it is given");
+    }
+
+    pub(crate) async fn report(&mut self, report: Report) {
+        let record = self.record(report);
+        self.append(vec![record]).await;
+    }
+
+    /// A report of the device as the edge appends it.
+    pub(crate) fn record(&mut self, mut report: Report) -> NewRecord {
+        self.clock_us += SECOND;
+        report.time_us = self.clock_us;
+        let kind = match report.body.as_ref().unwrap() {
+            Body::Inform(_) => Kind::Inform,
+            Body::TransferComplete(_) => Kind::Transfer,
+            Body::DeviceRequest(_) => Kind::Request,
+            Body::CommandDone(_) => Kind::Done,
+            Body::Woken(_) => Kind::Woken,
+        };
+        let id = format!("{}/{}/{}", report.session, report.ordinal, report.part);
+        self.new_record(kind, id, &report)
+    }
+
+    pub(crate) async fn notice(&mut self, kind: &str, id: &str) {
+        self.service_notice("", kind, id).await;
+    }
+
+    /// A notice that a timer of the service makes.
+    pub(crate) async fn timer(&mut self, kind: &str, id: &str) {
+        self.service_notice("firmware", kind, id).await;
+    }
+
+    async fn service_notice(&mut self, service: &str, kind: &str, id: &str) {
+        self.clock_us += SECOND;
+        self.notices += 1;
+        let notice = Notice {
+            tenant: TENANT.into(),
+            device: DEVICE.into(),
+            kind: kind.into(),
+            id: id.into(),
+            service: service.into(),
+            time_us: self.clock_us,
+        };
+        let record = self.new_record(Kind::Notice, format!("notice-{}", self.notices), &notice);
+        self.append(vec![record]).await;
+    }
+
+    fn new_record(&self, kind: Kind, id: String, payload: &impl Message) -> NewRecord {
+        NewRecord {
+            topic: Topic::Reports,
+            shard: platen_ids::shard(TENANT, DEVICE),
+            key: format!("{TENANT}/{DEVICE}"),
+            kind,
+            id,
+            time_us: self.clock_us,
+            payload: payload.encode_to_vec().into(),
+        }
+    }
+
+    /// An operation, as northbound writes it: rows, then the notice.
+    pub(crate) async fn download(&mut self, id: &str, artifact: &str) -> Command {
+        let action = Action::Download(Download {
+            artifact: artifact.into(),
+            ..Download::default()
+        });
+        let command = Command {
+            id: id.into(),
+            tenant: TENANT.into(),
+            device: DEVICE.into(),
+            owner: "firmware".into(),
+            operation: id.into(),
+            request: Some(OperationRequest {
+                action: Some(action),
+                ..OperationRequest::default()
+            }),
+            once: true,
+            create_time_us: self.clock_us,
+            expire_time_us: self.clock_us + 7 * 86_400 * SECOND,
+            wake: true,
+            ..Command::default()
+        };
+        self.store
+            .write(commands::record_operation(&command))
+            .await
+            .unwrap();
+        self.notice("OPERATION_CREATED", id).await;
+        command
+    }
+
+    /// A session takes an operation, as the edge does before it sends it.
+    pub(crate) async fn claim(&mut self, id: &str, session: &str) {
+        self.clock_us += SECOND;
+        let claim = Claim {
+            by: By::Session.into(),
+            holder: session.into(),
+            time_us: self.clock_us,
+        };
+        assert_eq!(
+            self.store.claim(TENANT, id, &claim).await.unwrap(),
+            None,
+            "{id} is claimed already"
+        );
+    }
+
+    /// An artifact with version 2 and its bytes.
+    pub(crate) async fn artifact(
+        &self,
+        id: &str,
+        file_type: &str,
+        compatibility: Compatibility,
+        state: artifact::State,
+    ) {
+        let artifact = Artifact {
+            name: format!("tenants/{TENANT}/artifacts/{id}"),
+            file_type: file_type.into(),
+            version: "2".into(),
+            compatibility: Some(compatibility),
+            state: state.into(),
+            size_bytes: 42,
+            ..Artifact::default()
+        };
+        let row = ArtifactRow {
+            artifact: Some(artifact),
+            ..ArtifactRow::default()
+        };
+        self.store
+            .compare_and_set::<Artifacts>((TENANT, id), Expect::Absent, Some(&row))
+            .await
+            .unwrap();
+    }
+
+    /// What inventory knows of the device.
+    pub(crate) async fn observed(&self, manufacturer: &str, version: &str) {
+        let observed = Observed {
+            manufacturer: manufacturer.into(),
+            product_class: "LaserPro".into(),
+            software_version: version.into(),
+            first_inform_us: NOW_US,
+            ..Observed::default()
+        };
+        let write = rows::write::<ObservedDevices>((TENANT, DEVICE), &observed, 1);
+        self.store.write(vec![write]).await.unwrap();
+    }
+
+    pub(crate) async fn open(&self) -> Vec<Attempt> {
+        self.store
+            .get::<OpenTransfers>((TENANT, DEVICE))
+            .await
+            .unwrap()
+            .unwrap_or_default()
+            .open
+    }
+
+    pub(crate) async fn queue(&self) -> Vec<Command> {
+        self.store.queued(TENANT, DEVICE).await.unwrap()
+    }
+
+    pub(crate) async fn progress(&self, operation: &str) -> Option<Progress> {
+        self.store
+            .get::<ProgressOfOperations>((TENANT, operation))
+            .await
+            .unwrap()
+    }
+
+    /// The next operation that is said to be done.
+    pub(crate) async fn operation_done(&mut self) -> (String, Operation) {
+        let record = next(&mut self.changes).await;
+        let event = Event::decode(record.record.payload.clone()).unwrap();
+        match event.data {
+            Some(Data::Operation(operation)) => (event.id, operation),
+            other => panic!("not an operation: {other:?}"),
+        }
+    }
+
+    /// All further operations that are said to be done.
+    pub(crate) async fn operations_done(&mut self) -> Vec<(String, Operation)> {
+        let records = timeout(Duration::from_millis(50), self.changes.next(10)).await;
+        let records = records.map_or_else(|_| Vec::new(), |records| records.unwrap());
+        let events = records
+            .iter()
+            .map(|record| Event::decode(record.record.payload.clone()).unwrap());
+        events
+            .map(|event| match event.data {
+                Some(Data::Operation(operation)) => (event.id, operation),
+                other => panic!("not an operation: {other:?}"),
+            })
+            .collect()
+    }
+
+    /// The next connection request: its number.
+    pub(crate) async fn wake(&mut self) -> u32 {
+        let record = next(&mut self.wakes).await;
+        platen_proto::report::v1::Wake::decode(record.record.payload.clone())
+            .unwrap()
+            .attempt
+    }
+
+    /// How many connection requests there are beyond those that were looked at.
+    pub(crate) async fn further_wakes(&mut self) -> usize {
+        timeout(Duration::from_millis(50), self.wakes.next(10))
+            .await
+            .map_or(0, |records| records.unwrap().len())
+    }
+}
+
+async fn next(follower: &mut Box<dyn Follower>) -> Arc<Record> {
+    timeout(PATIENCE, follower.next(1))
+        .await
+        .expect("a record comes")
+        .unwrap()
+        .remove(0)
+}
+
+/// A report of the device. Deciding, and in one part.
+pub(crate) fn said(session: &str, ordinal: u32, body: Body) -> Report {
+    Report {
+        tenant: TENANT.into(),
+        device: DEVICE.into(),
+        oui: "00D09E".into(),
+        product_class: "LaserPro".into(),
+        serial_number: "SN1".into(),
+        session: session.into(),
+        ordinal,
+        deciding: true,
+        last: true,
+        body: Some(body),
+        ..Report::default()
+    }
+}
+
+/// An Inform with these events (code, command key) and parameters.
+pub(crate) fn inform(
+    session: &str,
+    events: &[(&str, &str)],
+    parameters: &[(&str, &str)],
+) -> Report {
+    let body = Inform {
+        events: events
+            .iter()
+            .map(|(event, _)| (*event).to_owned())
+            .collect(),
+        command_keys: events.iter().map(|(_, key)| (*key).to_owned()).collect(),
+        parameters: parameters
+            .iter()
+            .map(|(path, value)| parameter(path, value))
+            .collect(),
+        ..Inform::default()
+    };
+    let deciding = !events.iter().all(|(event, _)| *event == "2 PERIODIC");
+    Report {
+        deciding,
+        ..said(session, 0, Body::Inform(body))
+    }
+}
+
+pub(crate) fn answer(command: &Command, session: &str, ordinal: u32, outcome: Outcome) -> Report {
+    let done = CommandDone {
+        command: command.id.clone(),
+        owner: command.owner.clone(),
+        operation: command.operation.clone(),
+        outcome: Some(outcome),
+        ..CommandDone::default()
+    };
+    said(session, ordinal, Body::CommandDone(done))
+}
+
+pub(crate) fn status(status: i32) -> Outcome {
+    Outcome::Result(OperationResult {
+        status: Some(status),
+        ..OperationResult::default()
+    })
+}
+
+pub(crate) fn fault(code: i32) -> Outcome {
+    Outcome::Fault(CwmpFault {
+        code,
+        string: "refused".into(),
+        parameter_faults: Vec::new(),
+    })
+}
+
+pub(crate) fn parameter(path: &str, value: &str) -> ParameterValue {
+    ParameterValue {
+        path: path.into(),
+        value: value.into(),
+        r#type: "xsd:string".into(),
+    }
+}
+
+fn count(counter: &AtomicUsize, table: &Table, by: usize) {
+    if !["timers", "walked", "topics"].contains(&table.name) {
+        counter.fetch_add(by, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct CountedTables(Arc<dyn Tables>, Arc<Counts>);
+
+#[async_trait]
+impl Tables for CountedTables {
+    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error> {
+        count(&self.1.reads, table, 1);
+        self.0.get(table, key).await
+    }
+
+    async fn scan(
+        &self,
+        table: &'static Table,
+        partition: &[Part],
+        range: Range,
+    ) -> Result<Page, Error> {
+        count(&self.1.reads, table, 1);
+        self.0.scan(table, partition, range).await
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
+        for write in &writes {
+            count(&self.1.writes, write.table, 1);
+        }
+        let is_walker = writes.iter().all(|write| write.table.name == "walked");
+        self.0.write(writes).await?;
+        if !is_walker && self.1.is_trouble() {
+            return Err(Error::Unavailable("a test".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn insert_if_absent(
+        &self,
+        table: &'static Table,
+        key: Key,
+        value: Bytes,
+    ) -> Result<Inserted, Error> {
+        count(&self.1.writes, table, 1);
+        self.0.insert_if_absent(table, key, value).await
+    }
+
+    async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error> {
+        count(&self.1.reads, table, 1);
+        self.0.get_edited(table, key).await
+    }
+
+    async fn scan_edited(
+        &self,
+        table: &'static Table,
+        partition: &[Part],
+        range: Range,
+    ) -> Result<(Page, Vec<String>), Error> {
+        count(&self.1.reads, table, 1);
+        self.0.scan_edited(table, partition, range).await
+    }
+
+    async fn compare_and_set(
+        &self,
+        table: &'static Table,
+        key: Key,
+        expect: Expect,
+        value: Option<Bytes>,
+    ) -> Result<Swapped, Error> {
+        count(&self.1.writes, table, 1);
+        self.0.compare_and_set(table, key, expect, value).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.0.check().await
+    }
+}
+
+#[derive(Debug)]
+struct CountedLog(Arc<dyn Log>, Arc<Counts>);
+
+#[async_trait]
+impl Log for CountedLog {
+    async fn append(&self, records: Vec<NewRecord>) -> Result<(), LogError> {
+        self.1.appended.fetch_add(records.len(), Ordering::SeqCst);
+        self.0.append(records).await?;
+        if self.1.is_trouble() {
+            return Err(LogError::Unavailable("a test".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, LogError> {
+        self.0.consume(group, topics).await
+    }
+
+    async fn follow(&self, topics: &[Topic], from: From) -> Result<Box<dyn Follower>, LogError> {
+        self.0.follow(topics, from).await
+    }
+
+    async fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, LogError> {
+        self.0.lag(group, topics).await
+    }
+
+    async fn dead_letter(
+        &self,
+        record: &Record,
+        group: &str,
+        reason: &str,
+    ) -> Result<(), LogError> {
+        self.0.dead_letter(record, group, reason).await
+    }
+
+    async fn dead_letters(&self, topic: Topic, max: usize) -> Result<Vec<DeadLetter>, LogError> {
+        self.0.dead_letters(topic, max).await
+    }
+
+    async fn check(&self) -> Result<(), LogError> {
+        self.0.check().await
+    }
+}
