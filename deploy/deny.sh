@@ -7,4 +7,4 @@ if ! cargo deny --version 2>/dev/null | grep -q " $version\$"; then
     echo "installing cargo-deny $version" >&2
     cargo install --locked --quiet "cargo-deny@$version"
 fi
-cargo deny --offline --log-level error check licenses bans sources
+cargo deny --log-level error check licenses bans sources
