@@ -1,0 +1,195 @@
+//! Whether a device that was named may be the one that is authenticated.
+
+use crate::auth::Account;
+use platen_proto::store::v1::{Observed, Registration};
+use platen_store::{
+    Error, Store,
+    tables::{ObservedDevices, Registrations},
+};
+
+/// What a session is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// The device authenticated itself.
+    Own,
+    /// A proxy, of this id, presents it and may do so.
+    Via(String),
+    /// Seen, but not trusted: no request is sent. `via`: who claimed to be it; empty: nobody that is known.
+    Quarantined { via: String, reason: String },
+    /// Out of service.
+    Retired,
+    /// It has credentials and did not use them.
+    MustAuthenticate,
+}
+
+/// Judges a session of `device` that `account` authenticated; `None`: nobody did, and strangers are welcome.
+///
+/// A device's own session takes no look-up.
+pub(crate) async fn trust(
+    store: &Store,
+    tenant: &str,
+    device: &str,
+    account: Option<&Account>,
+) -> Result<Trust, Error> {
+    if let Some(account) = account
+        && account.credential.device == device
+    {
+        return Ok(Trust::Own);
+    }
+    let registration = store
+        .get_edited::<Registrations>((tenant, device))
+        .await?
+        .map(|row| row.value);
+    let Some(account) = account else {
+        return Ok(stranger(registration.as_ref()));
+    };
+    let observed = store.get::<ObservedDevices>((tenant, device)).await?;
+    let credential = &account.credential;
+    let may_present = credential.may_proxy
+        && (credential.allowed_devices.is_empty()
+            || credential
+                .allowed_devices
+                .iter()
+                .any(|pattern| matches(pattern, device)));
+    Ok(presented(
+        &credential.device,
+        may_present,
+        registration.as_ref(),
+        observed.as_ref(),
+    ))
+}
+
+/// A device that nobody vouches for.
+fn stranger(registration: Option<&Registration>) -> Trust {
+    match registration {
+        Some(registration) if registration.retired => Trust::Retired,
+        Some(registration) if !registration.username.is_empty() => Trust::MustAuthenticate,
+        _ => Trust::Quarantined {
+            via: String::new(),
+            reason: "not registered".to_owned(),
+        },
+    }
+}
+
+/// A device that another one vouches for.
+fn presented(
+    by: &str,
+    may_present: bool,
+    registration: Option<&Registration>,
+    observed: Option<&Observed>,
+) -> Trust {
+    if registration.is_some_and(|registration| registration.retired) {
+        return Trust::Retired;
+    }
+    let reason = if !may_present {
+        format!("presented by {by}, which may not present it")
+    } else if registration.is_some_and(|registration| !registration.username.is_empty()) {
+        format!("presented by {by}, but it has credentials of its own")
+    } else if let Some(other) = observed
+        .map(|observed| observed.proxied_by.as_str())
+        .filter(|other| !other.is_empty() && *other != by)
+    {
+        format!("presented by {by}, but it belongs to {other}")
+    } else {
+        return Trust::Via(by.to_owned());
+    };
+    Trust::Quarantined {
+        via: by.to_owned(),
+        reason,
+    }
+}
+
+/// Whether a device's id fits a pattern in which `*` stands for any characters.
+fn matches(pattern: &str, id: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(mut rest) = pieces.next().and_then(|first| id.strip_prefix(first)) else {
+        return false;
+    };
+    let mut pieces: Vec<&str> = pieces.collect();
+    let Some(last) = pieces.pop() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        match rest.split_once(piece) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_ids() {
+        for (pattern, id, expected) in [
+            ("A-B-1", "A-B-1", true),
+            ("A-B-1", "A-B-12", false),
+            ("A-*", "A-B-12", true),
+            ("A-*", "X-A-1", false),
+            ("*-1", "A-B-1", true),
+            ("*-1", "A-B-12", false),
+            ("A*B*C", "AxxByyC", true),
+            ("A*B*C", "AxxCyyC", false),
+            ("AB*BA", "ABA", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "A", false),
+        ] {
+            assert_eq!(matches(pattern, id), expected, "{pattern} {id}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_takes_over_nobody() {
+        let registered = |username: &str, retired| Registration {
+            username: username.into(),
+            retired,
+            ..Default::default()
+        };
+        let seen = |proxied_by: &str| Observed {
+            proxied_by: proxied_by.into(),
+            ..Default::default()
+        };
+        let quarantined =
+            |trust: &Trust| matches!(trust, Trust::Quarantined { via, .. } if via == "P");
+        assert_eq!(presented("P", true, None, None), Trust::Via("P".into()));
+        assert_eq!(
+            presented("P", true, Some(&registered("", false)), Some(&seen("P"))),
+            Trust::Via("P".into())
+        );
+        assert_eq!(
+            presented("P", true, Some(&registered("", true)), None),
+            Trust::Retired
+        );
+        assert!(quarantined(&presented(
+            "P",
+            true,
+            Some(&registered("own", false)),
+            None
+        )));
+        assert!(quarantined(&presented("P", true, None, Some(&seen("Q")))));
+        assert!(quarantined(&presented("P", false, None, None)));
+    }
+
+    #[test]
+    fn strangers_are_seen_unless_they_could_authenticate() {
+        let registered = |username: &str, retired| Registration {
+            username: username.into(),
+            retired,
+            ..Default::default()
+        };
+        assert!(matches!(stranger(None), Trust::Quarantined { .. }));
+        assert!(matches!(
+            stranger(Some(&registered("", false))),
+            Trust::Quarantined { .. }
+        ));
+        assert_eq!(
+            stranger(Some(&registered("u", false))),
+            Trust::MustAuthenticate
+        );
+        assert_eq!(stranger(Some(&registered("u", true))), Trust::Retired);
+    }
+}

@@ -1,0 +1,266 @@
+//! An edge that runs, on a store and a log of its own.
+
+use bytes::Bytes;
+use object_store::{ObjectStore, memory::InMemory};
+use platen_bus::{From, Log, embedded::EmbeddedLog};
+use platen_edge::{Config, Deps, Listeners};
+use platen_embedded::{Database, Options};
+use platen_proto::{
+    operation::v1::{OperationRequest, operation_request::Action},
+    report::v1::Report,
+    store::v1::{Command, Credential, Registration, TenantRow},
+    tenant::v1::Tenant,
+    topic::{Kind, Topic},
+};
+use platen_runtime::{Health, Keys, Metrics};
+use platen_sessions::{
+    DecidedMarks, SessionCache,
+    memory::{MemoryCache, MemoryMarks},
+};
+use platen_store::{
+    Store, Tables, commands,
+    embedded::EmbeddedTables,
+    table::Expect,
+    tables::{Credentials, Registrations, Tenants},
+};
+use prost::Message;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Wraps the ports that the edge is given, where a test counts or breaks them.
+pub(crate) struct Ports {
+    pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) sessions: Arc<dyn SessionCache>,
+    pub(crate) marks: Arc<dyn DecidedMarks>,
+}
+
+pub(crate) struct Bed {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) sessions: Arc<dyn SessionCache>,
+    pub(crate) marks: Arc<dyn DecidedMarks>,
+    pub(crate) files: Arc<InMemory>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<anyhow::Result<()>>,
+    _directory: TempDir,
+}
+
+impl Bed {
+    /// An edge with this configuration, and the tenant `default`.
+    pub(crate) async fn start(config: Config) -> Self {
+        Self::start_with(config, |ports| ports).await
+    }
+
+    /// The same, with the edge's ports wrapped.
+    pub(crate) async fn start_with(config: Config, wrap: impl FnOnce(Ports) -> Ports) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(directory.path(), Options::default()).unwrap();
+        let tables: Arc<dyn Tables> = Arc::new(EmbeddedTables::new(&database));
+        let store = Store::new(Arc::clone(&tables));
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(&database, &store).await.unwrap());
+        let sessions: Arc<dyn SessionCache> = Arc::new(MemoryCache::new());
+        let marks: Arc<dyn DecidedMarks> = Arc::new(MemoryMarks::new());
+        let tenant = TenantRow {
+            tenant: Some(Tenant {
+                name: "tenants/default".into(),
+                ..Tenant::default()
+            }),
+            ..TenantRow::default()
+        };
+        store
+            .compare_and_set::<Tenants>("default", Expect::Absent, Some(&tenant))
+            .await
+            .unwrap();
+        let ports = wrap(Ports {
+            tables,
+            log: Arc::clone(&log),
+            sessions: Arc::clone(&sessions),
+            marks: Arc::clone(&marks),
+        });
+
+        let keys = Arc::new(Keys::from_bytes(&[9; 32]));
+        let files = Arc::new(InMemory::new());
+        let (health, metrics) = (Health::new(), Metrics::new("test").unwrap());
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let deps = Deps {
+            store: Store::new(ports.tables),
+            log: ports.log,
+            sessions: ports.sessions,
+            marks: ports.marks,
+            keys: Arc::clone(&keys),
+            files: Arc::clone(&files) as Arc<dyn ObjectStore>,
+            health: health.clone(),
+            metrics: metrics.clone(),
+            listeners: Listeners {
+                cwmp: socket,
+                cwmp_tls: None,
+            },
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(platen_edge::run(config, deps, stop.clone()));
+        Self {
+            address,
+            store,
+            log,
+            keys,
+            sessions,
+            marks,
+            files,
+            health,
+            metrics,
+            stop,
+            task,
+            _directory: directory,
+        }
+    }
+
+    /// Registers the device `00D09E-Test-{serial}` with a password.
+    pub(crate) async fn register(&self, serial: &str, password: &str) {
+        self.register_as(serial, password, |_| {}, |_| {}).await;
+    }
+
+    pub(crate) async fn register_as(
+        &self,
+        serial: &str,
+        password: &str,
+        credential: impl FnOnce(&mut Credential),
+        registration: impl FnOnce(&mut Registration),
+    ) {
+        let id = format!("00D09E-Test-{serial}");
+        let mut row = Credential {
+            tenant: "default".into(),
+            username: id.clone(),
+            device: id.clone(),
+            password_sealed: self
+                .keys
+                .seal(&format!("credential/default/{id}"), password.as_bytes())
+                .into(),
+            ..Credential::default()
+        };
+        credential(&mut row);
+        self.store
+            .compare_and_set::<Credentials>(("default", &id), Expect::Absent, Some(&row))
+            .await
+            .unwrap();
+        let mut row = Registration {
+            tenant: "default".into(),
+            device: id.clone(),
+            oui: "00D09E".into(),
+            product_class: "Test".into(),
+            serial_number: serial.into(),
+            username: id.clone(),
+            ..Registration::default()
+        };
+        registration(&mut row);
+        self.store
+            .compare_and_set::<Registrations>(("default", &id), Expect::Absent, Some(&row))
+            .await
+            .unwrap();
+    }
+
+    /// Queues a command for a device.
+    pub(crate) async fn enqueue(
+        &self,
+        serial: &str,
+        id: &str,
+        action: Action,
+        with: impl FnOnce(&mut Command),
+    ) {
+        let mut command = Command {
+            id: id.into(),
+            tenant: "default".into(),
+            device: format!("00D09E-Test-{serial}"),
+            owner: "provisioning".into(),
+            operation: id.into(),
+            request: Some(OperationRequest {
+                action: Some(action),
+                ..OperationRequest::default()
+            }),
+            once: true,
+            create_time_us: 1_000_000,
+            ..Command::default()
+        };
+        with(&mut command);
+        self.store
+            .write(vec![commands::enqueue(&command, 1)])
+            .await
+            .unwrap();
+    }
+
+    /// Every report that was written from the beginning of the test on, waiting until there are `count` of that kind.
+    pub(crate) async fn reports(&self, kind: Kind, count: usize) -> Vec<Report> {
+        let read = async {
+            let mut consumer = self
+                .log
+                .consume(&format!("test-{}", rand_name()), &[Topic::Reports])
+                .await
+                .unwrap();
+            let mut found = Vec::new();
+            while found.len() < count {
+                if let platen_bus::Delivery::Batch(records) = consumer.next(512).await.unwrap() {
+                    for record in &records {
+                        if record.record.kind == kind {
+                            found.push(Report::decode(record.record.payload.clone()).unwrap());
+                        }
+                    }
+                    consumer.commit().await.unwrap();
+                }
+            }
+            found
+        };
+        tokio::time::timeout(Duration::from_secs(30), read)
+            .await
+            .expect("the reports")
+    }
+
+    /// How many reports there are in all.
+    pub(crate) async fn count_reports(&self) -> usize {
+        // A record of our own marks the end of what was there before.
+        let mark = platen_bus::NewRecord {
+            topic: Topic::Reports,
+            shard: 0,
+            key: "default/mark".into(),
+            kind: Kind::Notice,
+            id: rand_name(),
+            time_us: 0,
+            payload: Bytes::new(),
+        };
+        let id = mark.id.clone();
+        self.log.append(vec![mark]).await.unwrap();
+        let mut consumer = self
+            .log
+            .consume(&format!("test-{}", rand_name()), &[Topic::Reports])
+            .await
+            .unwrap();
+        let mut count = 0;
+        loop {
+            if let platen_bus::Delivery::Batch(records) = consumer.next(512).await.unwrap() {
+                for record in &records {
+                    if record.record.id == id {
+                        return count;
+                    }
+                    count += usize::from(record.record.kind != Kind::Notice);
+                }
+                consumer.commit().await.unwrap();
+            }
+        }
+    }
+
+    /// A follower of reports from here on.
+    pub(crate) async fn follow(&self) -> Box<dyn platen_bus::Follower> {
+        self.log.follow(&[Topic::Reports], From::Now).await.unwrap()
+    }
+}
+
+/// A name that no other test run has.
+pub(crate) fn rand_name() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}

@@ -1,0 +1,13 @@
+//! The edge over real sockets, with the embedded store and log.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod authentication;
+mod bed;
+mod budget;
+mod delivery;
+mod drain;
+mod files;
+mod sessions;
+mod statuses;
+mod waking;
+mod wire;

@@ -1,0 +1,303 @@
+//! How sessions go on, are repeated, are replaced, and end.
+
+use crate::{
+    bed::{Bed, Ports},
+    wire::{Device, Wire},
+};
+use async_trait::async_trait;
+use platen_bus::{Consumer, Error, Follower, From, Log, NewRecord};
+use platen_cwmp::{cpe, event_code::EventCode};
+use platen_edge::Config;
+use platen_proto::{
+    operation::v1::{GetParameterNames, operation_request::Action},
+    report::v1::report::Body,
+    topic::{Kind, Topic},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+#[tokio::test]
+async fn an_inform_is_on_the_log_before_it_is_answered() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "secret").await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+
+    let (mut session, reply) = device.open(&[EventCode::Bootstrap, EventCode::Boot]).await;
+
+    assert_eq!(bed.count_reports().await, 1);
+    let report = &bed.reports(Kind::Inform, 1).await[0];
+    let Some(Body::Inform(inform)) = &report.body else {
+        panic!("{report:?}")
+    };
+    assert_eq!(inform.events, ["0 BOOTSTRAP", "1 BOOT"]);
+    assert_eq!(inform.parameters[0].value, "1.4");
+    assert_eq!(
+        (
+            report.device.as_str(),
+            report.manufacturer.as_str(),
+            report.ordinal,
+            report.last,
+            report.deciding
+        ),
+        ("00D09E-Test-1", "Example", 0, true, true)
+    );
+    assert_eq!(
+        (
+            report.cwmp_minor,
+            report.peer.as_str(),
+            report.session.len()
+        ),
+        (4, "127.0.0.1", 32)
+    );
+    // SES-31: short, no attributes that a device could stumble over.
+    let cookie = reply.header("set-cookie").unwrap();
+    assert!(
+        cookie.len() <= 120 && cookie.ends_with("; HttpOnly"),
+        "{cookie}"
+    );
+    assert!(matches!(Device::take(&mut session, &reply), cpe::Next::Post(post) if post.is_empty()));
+}
+
+#[tokio::test]
+async fn a_session_goes_on_over_other_connections() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "secret").await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+    device.open(&[EventCode::Periodic]).await;
+
+    device.wire = Wire::connect(bed.address).await;
+
+    assert_eq!(device.post_plain(&[], b"").await.unwrap().status, 204);
+}
+
+#[tokio::test]
+async fn a_device_without_cookies_is_known_by_its_connection() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "secret").await;
+    bed.enqueue(
+        "1",
+        "op",
+        Action::GetParameterNames(GetParameterNames::default()),
+        |_| {},
+    )
+    .await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+    device.keeps_cookies = false;
+    device.open(&[EventCode::Periodic]).await;
+    let reply = device.post_plain(&[], b"").await.unwrap();
+    assert!(
+        reply.text().contains("GetParameterNames"),
+        "{} {}",
+        reply.status,
+        reply.text()
+    );
+
+    // Somebody behind the same connection who knows cookies ends that.
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+    device.keeps_cookies = false;
+    device.open(&[EventCode::Periodic]).await;
+    let foreign = format!("session={}", "0".repeat(64));
+    device
+        .post_plain(&[("Cookie", &foreign)], b"")
+        .await
+        .unwrap();
+    assert_eq!(device.post_plain(&[], b"").await.unwrap().status, 204);
+    assert_eq!(
+        device.post_plain(&[], b"<x/>").await.unwrap().status,
+        400,
+        "no session"
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_post_gets_the_stored_answer() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "secret").await;
+    bed.enqueue(
+        "1",
+        "op",
+        Action::GetParameterNames(GetParameterNames::default()),
+        |_| {},
+    )
+    .await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+    device.open(&[EventCode::Periodic]).await;
+    let first = device.post_plain(&[], b"").await.unwrap();
+    assert!(first.text().contains("GetParameterNames"));
+
+    device.wire = Wire::connect(bed.address).await;
+    let second = device.post_plain(&[], b"").await.unwrap();
+
+    assert_eq!(second.body, first.body);
+    assert_eq!(bed.count_reports().await, 1, "the Inform alone");
+}
+
+#[tokio::test]
+async fn a_busy_session_makes_its_repetition_wait() {
+    // The edge lingers after BOOTSTRAP until a decision is marked, so the first POST keeps the session busy for as long as we like.
+    let mut config = Config::default();
+    config.linger.long = std::time::Duration::from_secs(20);
+    let bed = Bed::start(config).await;
+    bed.register("1", "secret").await;
+    bed.enqueue(
+        "1",
+        "op",
+        Action::GetParameterNames(GetParameterNames::default()),
+        |_| {},
+    )
+    .await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+    device.open(&[EventCode::Bootstrap]).await;
+    let report = &bed.reports(Kind::Inform, 1).await[0];
+    let mut second = Device::connect(bed.address, "1", "secret").await;
+    second.cookie.clone_from(&device.cookie);
+
+    let first = device.post_plain(&[], b"");
+    let repeated = second.post_plain(&[], b"");
+    let decided = async {
+        // Marked once one of the two has taken the session.
+        let hash = device_hash(&report.device);
+        while bed.sessions.look(hash).await.unwrap() != platen_sessions::Presence::Busy {
+            tokio::task::yield_now().await;
+        }
+        bed.marks.mark(&report.session, 0).await.unwrap();
+    };
+    let (first, repeated, ()) = tokio::join!(first, repeated, decided);
+
+    let (first, repeated) = (first.unwrap(), repeated.unwrap());
+    assert!(
+        first.text().contains("GetParameterNames"),
+        "{}",
+        first.status
+    );
+    assert_eq!(repeated.body, first.body);
+    assert_eq!(bed.count_reports().await, 1);
+}
+
+fn device_hash(device: &str) -> [u8; 16] {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::digest([b"default\0", device.as_bytes()].concat());
+    hash[..16].try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_new_inform_replaces_the_session() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "secret").await;
+    let mut old = Device::connect(bed.address, "1", "secret").await;
+    old.open(&[EventCode::Periodic]).await;
+
+    let mut new = Device::connect(bed.address, "1", "secret").await;
+    let (_, opened) = new.open(&[EventCode::Boot]).await;
+
+    assert_eq!(opened.status, 200);
+    let late = b"<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:c=\"urn:dslforum-org:cwmp-1-0\"><s:Body><c:GetRPCMethods/></s:Body></s:Envelope>";
+    assert_eq!(
+        old.post_plain(&[], late).await.unwrap().status,
+        400,
+        "the late POST of the older session"
+    );
+    assert_eq!(new.post_plain(&[], late).await.unwrap().status, 200);
+
+    // Within its own session, with its cookie, a device may begin again, too.
+    let (_, again) = new.open(&[EventCode::Boot]).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(new.post_plain(&[], b"").await.unwrap().status, 204);
+}
+
+/// A log that refuses appends once it has taken `left` of them.
+#[derive(Debug)]
+struct Failing {
+    inner: Arc<dyn Log>,
+    left: AtomicUsize,
+}
+
+#[async_trait]
+impl Log for Failing {
+    async fn append(&self, records: Vec<NewRecord>) -> Result<(), Error> {
+        let taken = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+        if taken.is_err() {
+            return Err(Error::Unavailable("as the test wants it".into()));
+        }
+        self.inner.append(records).await
+    }
+
+    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error> {
+        self.inner.consume(group, topics).await
+    }
+
+    async fn follow(&self, topics: &[Topic], from: From) -> Result<Box<dyn Follower>, Error> {
+        self.inner.follow(topics, from).await
+    }
+
+    async fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, Error> {
+        self.inner.lag(group, topics).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.inner.check().await
+    }
+
+    async fn dead_letter(
+        &self,
+        record: &platen_bus::Record,
+        group: &str,
+        reason: &str,
+    ) -> Result<(), Error> {
+        self.inner.dead_letter(record, group, reason).await
+    }
+
+    async fn dead_letters(
+        &self,
+        topic: Topic,
+        limit: usize,
+    ) -> Result<Vec<platen_bus::DeadLetter>, Error> {
+        self.inner.dead_letters(topic, limit).await
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_refuses_is_not_acknowledged() {
+    let failing = |left| {
+        move |ports: Ports| Ports {
+            log: Arc::new(Failing {
+                inner: ports.log,
+                left: AtomicUsize::new(left),
+            }),
+            ..ports
+        }
+    };
+
+    let bed = Bed::start_with(Config::default(), failing(0)).await;
+    bed.register("1", "secret").await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+    let (_, reply) = device.open(&[EventCode::Periodic]).await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+
+    let bed = Bed::start_with(Config::default(), failing(1)).await;
+    bed.register("1", "secret").await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+    assert_eq!(
+        device.open(&[EventCode::TransferComplete]).await.1.status,
+        200
+    );
+    let transfer = b"<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:c=\"urn:dslforum-org:cwmp-1-0\"><s:Body><c:TransferComplete><CommandKey>k</CommandKey></c:TransferComplete></s:Body></s:Envelope>";
+    assert_eq!(
+        device.post_plain(&[], transfer).await,
+        None,
+        "closed without an answer"
+    );
+    device.wire = Wire::connect(bed.address).await;
+    assert_eq!(
+        device.post_plain(&[], transfer).await.unwrap().status,
+        400,
+        "and the session is gone"
+    );
+}
