@@ -1,0 +1,182 @@
+//! The data directory: made on first use, with its key beside it, and opened by one process at a time.
+
+use anyhow::{Context, bail};
+use object_store::{ObjectStore, local::LocalFileSystem};
+use platen_bus::{Log, embedded::EmbeddedLog};
+use platen_embedded::{Database, Options};
+use platen_runtime::keys::{IfAbsent, Keys};
+use platen_sessions::{
+    DecidedMarks, SessionCache,
+    memory::{MemoryCache, MemoryMarks},
+};
+use platen_store::{Store, embedded::EmbeddedTables};
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A directory that exists, and its key.
+pub(super) struct DataDir {
+    path: PathBuf,
+    keys: Keys,
+}
+
+/// Everything that is kept, opened.
+pub(super) struct Data {
+    pub(super) database: Database,
+    pub(super) store: Store,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) sessions: Arc<dyn SessionCache>,
+    pub(super) marks: Arc<dyn DecidedMarks>,
+    pub(super) files: Arc<dyn ObjectStore>,
+    pub(super) keys: Arc<Keys>,
+}
+
+impl DataDir {
+    /// Makes the directory (mode 0700) and the key if neither exists. A directory with data but without its key is refused: another key would
+    /// make every sealed password unreadable.
+    pub(super) fn prepare(path: &Path, key_file: Option<PathBuf>) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot use the data directory {}", path.display());
+        if !path.exists() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .with_context(cannot)?;
+        }
+        let path = path.canonicalize().with_context(cannot)?;
+        let is_empty = fs::read_dir(&path).with_context(cannot)?.next().is_none();
+        let key_file = match key_file {
+            Some(file) => file,
+            None => beside(&path)?,
+        };
+        let if_absent = if is_empty {
+            IfAbsent::Create
+        } else {
+            IfAbsent::Fail
+        };
+        if !is_empty && !key_file.exists() {
+            bail!(
+                "the data directory {} is not empty, but its key file {} is missing: put the key back, or use an empty directory",
+                path.display(),
+                key_file.display()
+            );
+        }
+        let keys = Keys::load(&key_file, if_absent)?;
+        Ok(Self { path, keys })
+    }
+
+    /// Opens everything; on first use makes the tenant `default` and an administrator's token.
+    pub(super) async fn open(self) -> anyhow::Result<Data> {
+        let Self { path, keys } = self;
+        let directory = path.join("database");
+        let database =
+            tokio::task::spawn_blocking(move || Database::open(directory, Options::default()))
+                .await??;
+        let store = Store::new(Arc::new(EmbeddedTables::new(&database)));
+        let log = EmbeddedLog::open(&database, &store).await?;
+        let files = path.join("files");
+        fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
+        let files = LocalFileSystem::new_with_prefix(&files)?.with_automatic_cleanup(true);
+        let token = path.join("admin.token");
+        platen_northbound::bootstrap(&store, |secret| {
+            write_secret(&token, secret).context("cannot write the administrator's token")
+        })
+        .await?;
+        Ok(Data {
+            database,
+            store,
+            log: Arc::new(log),
+            sessions: Arc::new(MemoryCache::new()),
+            marks: Arc::new(MemoryMarks::new()),
+            files: Arc::new(files),
+            keys: Arc::new(keys),
+        })
+    }
+}
+
+impl Data {
+    /// Writes what is not yet on disk.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        self.database
+            .flush()
+            .await
+            .context("the last writes are not on disk")
+    }
+}
+
+/// The key file of a data directory: its name with `.key` behind it.
+fn beside(path: &Path) -> anyhow::Result<PathBuf> {
+    let name = path.file_name().with_context(|| {
+        format!(
+            "{} has no name to put .key behind: set `keys.file`",
+            path.display()
+        )
+    })?;
+    let mut name = name.to_owned();
+    name.push(".key");
+    Ok(path.with_file_name(name))
+}
+
+/// Writes a file that only its owner may read, completely or not at all.
+fn write_secret(file: &Path, secret: &str) -> io::Result<()> {
+    let draft = file.with_extension("part");
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
+    writeln!(out, "{secret}")?;
+    out.sync_all()?;
+    fs::rename(&draft, file)?;
+    fs::File::open(file.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn first_use_makes_directory_and_key_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("a/data");
+
+        DataDir::prepare(&data, None).unwrap();
+
+        assert_eq!(mode(&data), 0o700);
+        assert_eq!(mode(&dir.path().join("a/data.key")), 0o600);
+    }
+
+    #[test]
+    fn data_without_its_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("something"), "x").unwrap();
+
+        let error = DataDir::prepare(&data, None).err().unwrap();
+
+        assert!(error.to_string().contains("data.key"), "{error}");
+        assert!(!dir.path().join("data.key").exists());
+    }
+
+    #[test]
+    fn secrets_are_readable_by_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("admin.token");
+
+        write_secret(&file, "pt_x").unwrap();
+
+        assert_eq!(fs::read_to_string(&file).unwrap(), "pt_x\n");
+        assert_eq!(mode(&file), 0o600);
+    }
+}

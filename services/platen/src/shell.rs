@@ -1,0 +1,62 @@
+//! Small commands about the program itself.
+
+use crate::{
+    config::{self, Config, Source},
+    exit::Failure,
+};
+use clap::Args;
+use clap_complete::Shell;
+use platen_runtime::{listener::Tls, logs};
+use std::io::{self, Write};
+
+/// Arguments of `platen config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Print every key with the value that is used, and where that was said.
+    #[arg(long)]
+    effective: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Arguments of `platen completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    shell: Shell,
+}
+
+/// `platen config`.
+pub(crate) fn config(args: &ConfigArgs) -> Result<(), Failure> {
+    let text = if args.effective {
+        Config::effective(&args.source)?
+    } else {
+        config::DEFAULT.to_owned()
+    };
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+/// `platen check`: also reads the files that the configuration names, as `serve` would.
+pub(crate) fn check(source: &Source) -> Result<(), Failure> {
+    let config = Config::load(source)?;
+    logs::init(config.log.format, &config.log.level)
+        .map_err(|error| Failure::usage(format!("`log.level`: {error}")))?;
+    let cwmp = config.cwmp_tls.map(|(_, files)| ("cwmp.tls", files));
+    for (section, files) in cwmp
+        .into_iter()
+        .chain(config.api_tls.map(|files| ("api.tls", files)))
+    {
+        Tls::load(files, &["http/1.1"])
+            .map_err(|error| Failure::usage(format!("`{section}`: {error}")))?;
+    }
+    Ok(writeln!(io::stdout().lock(), "the configuration is good")?)
+}
+
+/// `platen completions`.
+pub(crate) fn completions(
+    args: &CompletionsArgs,
+    command: &mut clap::Command,
+) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, command, "platen", &mut script);
+    Ok(io::stdout().lock().write_all(&script)?)
+}

@@ -1,0 +1,308 @@
+//! Nothing acknowledged is lost, nothing is done twice: the server is killed at random moments, again and again.
+
+use crate::{
+    printer::Printer,
+    server::{Home, Server, eventually},
+};
+use platen_cwmp::{
+    event_code::EventCode,
+    rpc::{CpeRequest, Event, Inform, TransferComplete, ValueType},
+};
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::Mutex, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+const OUI: &str = "00D09E";
+const DEVICES: usize = 6;
+const COUNTER: &str = "Device.Services.MFPService.1.Counters.Total.TotalImpressions";
+
+/// A printer with what it remembers over the server's deaths.
+struct Survivor {
+    printer: Printer,
+    /// The value of its counter in each Inform that the server acknowledged.
+    acknowledged: BTreeSet<u64>,
+    /// The Inform that it has not yet had acknowledged.
+    pending: Option<Inform>,
+    pages: u64,
+    /// A download that it has taken and not yet reported as complete.
+    downloading: Option<String>,
+    /// How often each download was asked for, by command key.
+    downloads: BTreeMap<String, usize>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_lose_nothing_and_repeat_nothing() {
+    let (rounds, seed) = plan();
+    println!("{rounds} rounds, seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let home = Home::new();
+    let mut server = Server::start(&home).await;
+    let survivors = settle(&server).await;
+    artifact(&server).await;
+
+    for round in 0..rounds {
+        let stop = CancellationToken::new();
+        let mut calling = JoinSet::new();
+        for survivor in &survivors {
+            calling.spawn(call_until(Arc::clone(survivor), stop.clone()));
+        }
+        let life = Duration::from_millis(random.random_range(50..700));
+        let ordered = order_downloads(&server, &survivors, &mut random);
+        // Whatever is asked for when the server dies is part of the test: its outcome does not matter here.
+        let _ = tokio::time::timeout(life, ordered).await;
+        tokio::time::sleep(life).await;
+        server.kill();
+        stop.cancel();
+        while let Some(done) = calling.join_next().await {
+            done.unwrap();
+        }
+        server = Server::start(&home).await;
+        move_all(&server, &survivors).await;
+        println!(
+            "round {round}: {} Informs acknowledged so far",
+            acknowledged(&survivors).await
+        );
+    }
+
+    // Every printer calls once more, so that nothing is pending.
+    for survivor in &survivors {
+        let mut survivor = survivor.lock().await;
+        while survivor.pending.is_some() || survivor.downloading.is_some() {
+            survivor.call().await;
+        }
+        survivor.call().await;
+    }
+    let mut downloads = 0;
+    for survivor in &survivors {
+        let survivor = survivor.lock().await;
+        examine(&server, &survivor).await;
+        downloads += survivor.downloads.len();
+    }
+    assert!(
+        downloads > 0,
+        "no download was offered, so nothing was tried"
+    );
+    println!("{downloads} downloads, each once");
+    assert!(server.terminate().await.success());
+}
+
+/// Rounds and seed, from the environment of the test.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has no other configuration"
+)]
+fn plan() -> (usize, u64) {
+    let number = |name: &str| {
+        std::env::var(name).ok().map(|text| {
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} must be a number, but is {text:?}"))
+        })
+    };
+    let rounds = number("PLATEN_KILL_ROUNDS").unwrap_or(5);
+    let seed = number("PLATEN_KILL_SEED").unwrap_or_else(|| rand::rng().next_u64());
+    (usize::try_from(rounds).unwrap(), seed)
+}
+
+async fn settle(server: &Server) -> Vec<Arc<Mutex<Survivor>>> {
+    let mut survivors = Vec::new();
+    for number in 0..DEVICES {
+        let serial = format!("SN{number}");
+        let credentials = server.register(OUI, "Survivor", &serial).await;
+        let mut printer = Printer::new(
+            OUI,
+            "Survivor",
+            &serial,
+            server.peer("default", Some(credentials)).await,
+        );
+        printer.call(&[EventCode::Bootstrap]).await.unwrap();
+        survivors.push(Arc::new(Mutex::new(Survivor {
+            printer,
+            acknowledged: BTreeSet::new(),
+            pending: None,
+            pages: 1_000,
+            downloading: None,
+            downloads: BTreeMap::new(),
+        })));
+    }
+    survivors
+}
+
+async fn artifact(server: &Server) {
+    server
+        .post(
+            "tenants/default/artifacts",
+            json!({"name": "tenants/default/artifacts/fw", "version": "9.9"}),
+        )
+        .await;
+    server
+        .upload("tenants/default/artifacts/fw:content", vec![7; 10_000])
+        .await;
+}
+
+/// Asks for downloads until the server is gone.
+async fn order_downloads(server: &Server, survivors: &[Arc<Mutex<Survivor>>], random: &mut StdRng) {
+    for _ in 0..3 {
+        let path = survivors[random.random_range(0..survivors.len())]
+            .lock()
+            .await
+            .printer
+            .path();
+        let body = json!({"download": {"artifact": "fw"}, "wake": false});
+        server.post(&format!("{path}/operations"), body).await;
+    }
+}
+
+async fn move_all(server: &Server, survivors: &[Arc<Mutex<Survivor>>]) {
+    for survivor in survivors {
+        let mut survivor = survivor.lock().await;
+        let target = server.target("default").await;
+        survivor.printer.move_to(target);
+    }
+}
+
+async fn call_until(survivor: Arc<Mutex<Survivor>>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let called = survivor.lock().await.call().await;
+        if !called {
+            // The server is gone: the round is about to end.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn acknowledged(survivors: &[Arc<Mutex<Survivor>>]) -> usize {
+    let mut count = 0;
+    for survivor in survivors {
+        count += survivor.lock().await.acknowledged.len();
+    }
+    count
+}
+
+impl Survivor {
+    /// One session: a repetition of the Inform that was not acknowledged, or the next one. `true` if it ended well.
+    async fn call(&mut self) -> bool {
+        let inform = match self.pending.take() {
+            Some(inform) => Inform {
+                retry_count: inform.retry_count + 1,
+                ..inform
+            },
+            None => self.next(),
+        };
+        let completing = self.downloading.clone();
+        let complete = completing.clone().map(|command_key| {
+            CpeRequest::TransferComplete(TransferComplete {
+                command_key,
+                ..TransferComplete::default()
+            })
+        });
+        let mut acknowledged = false;
+        self.printer.forget_asked();
+        let ended = self
+            .printer
+            .report_until(inform.clone(), complete.into_iter().collect(), || {
+                acknowledged = true
+            })
+            .await;
+        if ended.is_ok() {
+            self.downloading = None;
+        }
+        for download in self.printer.downloads() {
+            *self
+                .downloads
+                .entry(download.command_key.clone())
+                .or_default() += 1;
+            self.downloading = Some(download.command_key.clone());
+        }
+        if acknowledged {
+            self.acknowledged
+                .insert(inform.parameter(COUNTER).unwrap().parse().unwrap());
+        } else {
+            self.pending = Some(inform);
+        }
+        ended.is_ok()
+    }
+
+    /// The next Inform: a page was printed, and a download may have come to its end.
+    fn next(&mut self) -> Inform {
+        self.pages += 1;
+        self.printer
+            .set(COUNTER, &self.pages.to_string(), ValueType::UnsignedLong);
+        let events = match &self.downloading {
+            Some(command_key) => vec![
+                Event::new(EventCode::TransferComplete),
+                Event::method("Download", command_key.clone()),
+            ],
+            None => vec![Event::new(EventCode::Periodic)],
+        };
+        self.printer.inform(events)
+    }
+}
+
+/// What the server knows of one printer agrees with what the printer knows.
+async fn examine(server: &Server, survivor: &Survivor) {
+    let path = survivor.printer.path();
+    let last = *survivor.acknowledged.last().unwrap();
+    let events = eventually("the events of the last Inform", async || {
+        let events = informs(server, &path).await;
+        events.contains(&last).then_some(events)
+    })
+    .await;
+    let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+    for counter in events {
+        *times.entry(counter).or_default() += 1;
+    }
+    for counter in &survivor.acknowledged {
+        assert_eq!(
+            times.get(counter),
+            Some(&1),
+            "{path}: the acknowledged Inform with counter {counter}"
+        );
+    }
+    assert!(times.values().all(|&count| count == 1), "{path}: {times:?}");
+    for (command_key, count) in &survivor.downloads {
+        assert_eq!(*count, 1, "{path}: download {command_key}");
+    }
+    let verified = server.get(&format!("{path}/readings:verify")).await;
+    assert_eq!(verified["intact"], true, "{path}: {verified}");
+    let newest = eventually("the reading of the last Inform", async || {
+        let readings = server
+            .get(&format!("{path}/readings?meter=TOTAL&pageSize=1"))
+            .await;
+        (readings["readings"][0]["value"] == json!(last.to_string())).then_some(readings)
+    })
+    .await;
+    assert_eq!(newest["readings"][0]["quality"], "ACTUAL", "{newest}");
+}
+
+/// The counters of a printer's Informs with one, newest first.
+async fn informs(server: &Server, path: &str) -> Vec<u64> {
+    let mut counters = Vec::new();
+    let mut page = String::new();
+    loop {
+        let answer = server
+            .get(&format!("{path}/events?pageSize=500&pageToken={page}"))
+            .await;
+        for event in answer["events"].as_array().unwrap() {
+            let parameters = event["inform"]["parameters"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            counters.extend(
+                parameters
+                    .iter()
+                    .filter(|p| p["path"] == COUNTER)
+                    .filter_map(|p| p["value"].as_str()?.parse::<u64>().ok()),
+            );
+        }
+        match &answer["nextPageToken"] {
+            Value::String(token) if !token.is_empty() => page.clone_from(token),
+            _ => return counters,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The real executable, driven from outside: by devices over HTTP, by people over REST and the command line, by SIGTERM and SIGKILL.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod command_line;
+mod kill;
+mod life;
+mod printer;
+mod real_printers;
+mod refusals;
+mod server;
+mod shutdown;
+mod site;
+mod tls;
