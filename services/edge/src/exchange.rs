@@ -198,19 +198,36 @@ impl Edge {
             Ok(post) => post,
             Err(reason) => {
                 tracing::debug!(device = session.record.device, reason, "unreadable POST");
+                let why = format!("the device's answer cannot be read: {reason}");
+                self.fail_current(context, &mut session, why).await?;
                 self.abandon(&session, "unreadable").await;
                 return Ok(answer::status(StatusCode::BAD_REQUEST));
             }
         };
         // A new Inform opens a new session, in place of this one (SES-56).
-        if post.inform().is_some() && !session.machine.is_repeat(&post) {
+        if let Some(inform) = post.inform()
+            && !session.machine.is_repeat(&post)
+        {
+            let is_another = Identity::of(&inform.device_id)
+                .is_ok_and(|identity| identity.to_string() != session.record.device);
+            if is_another && !has_cookie {
+                // Several devices call through one connection: it says nothing about who is inside a session.
+                context.connection.remembered(|companion: &mut Companion| {
+                    *companion = Companion {
+                        off: true,
+                        session: None,
+                    }
+                });
+                let idle = self.idle(&session);
+                self.sessions.put_back(&mut session, idle).await;
+                return self.open(context, post, has_cookie).await;
+            }
             self.admission.ended(session.ticket.secret).await;
             self.instruments.session_finished("replaced");
             let taken = session.ticket;
             let opened = self.open(context, post, has_cookie).await;
-            if !matches!(&opened, Ok(answer) if answer.headers().contains_key(header::SET_COOKIE)) {
-                self.sessions.remove(taken).await;
-            }
+            // Where the new session has taken its place, this finds nothing.
+            self.sessions.remove(taken).await;
             return opened;
         }
         let step = match session.machine.receive(post) {
@@ -263,7 +280,17 @@ impl Edge {
         has_cookie: bool,
     ) -> Result<Answer, Hangup> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(answer::status(StatusCode::NO_CONTENT));
+            // A device that has nothing to say sends neither header (SES-20). libcurl, told to use digest, asks for the challenge
+            // with an envelope's headers and no envelope, and takes anything but 401 for the answer to its Inform.
+            let headers = context.headers();
+            let asks_for_challenge = context.authorization().is_none()
+                && (headers.contains_key(header::CONTENT_TYPE)
+                    || headers.contains_key("soapaction"));
+            return Ok(if asks_for_challenge {
+                self.challenge(context, false)
+            } else {
+                answer::status(StatusCode::NO_CONTENT)
+            });
         }
         if let Err(shed) = self.admission.check(context.now_us) {
             return Ok(self.shed(shed));
@@ -405,8 +432,7 @@ impl Edge {
         let Said::Inform(inform) = step.said else {
             return Ok(answer::status(StatusCode::BAD_REQUEST));
         };
-        let foreign = (!opening.quarantine_reason.is_empty() && !opening.via.is_empty())
-            .then_some(opening.via.as_str());
+        let foreign = (!opening.quarantine_reason.is_empty()).then_some(opening.via.as_str());
         let ticket = Ticket {
             device: cookie::device_hash(&context.tenant, opening.device.as_str(), foreign),
             secret: rand::random(),
@@ -504,6 +530,7 @@ impl Edge {
             ),
         };
         self.instruments.rpc("out", counted);
+        let unanswered = matches!(outcome, Outcome::Failed(_));
         let current = session.record.current.take()?;
         let deciding = if current.more_follows {
             Deciding::Short
@@ -518,6 +545,7 @@ impl Edge {
                 method: current.method,
                 request: current.request,
                 outcome: Some(outcome),
+                unanswered,
             }),
             deciding,
         ))
@@ -556,7 +584,7 @@ impl Edge {
     }
 
     /// Drops a session that cannot go on.
-    async fn abandon(&self, session: &Session, outcome: &'static str) {
+    pub(crate) async fn abandon(&self, session: &Session, outcome: &'static str) {
         self.sessions.remove(session.ticket).await;
         self.admission.ended(session.ticket.secret).await;
         self.instruments.session_finished(outcome);
@@ -570,25 +598,8 @@ impl Edge {
         violation: acs::Violation,
     ) -> Result<Answer, Hangup> {
         tracing::info!(tenant = context.tenant, device = session.record.device, %violation, "the device broke the protocol");
-        if let Some(current) = session.record.current.take() {
-            let done = CommandDone {
-                command: current.command,
-                owner: current.owner,
-                operation: current.operation,
-                method: current.method,
-                request: current.request,
-                outcome: Some(Outcome::Failed(format!(
-                    "no answer that can be told from others: {violation}"
-                ))),
-            };
-            let report = next_report(context, &mut session, Body::CommandDone(done), Deciding::No);
-            if let Err(reason) = self.publish(report).await {
-                tracing::warn!(
-                    reason,
-                    "the end of a command was not taken; its owner will miss it"
-                );
-            }
-        }
+        let why = format!("no answer that can be told from others: {violation}");
+        self.fail_current(context, &mut session, why).await?;
         self.abandon(&session, "violation").await;
         match violation.kind {
             // The answer is not kept: the device may come back with a session of its own.
@@ -597,6 +608,34 @@ impl Edge {
             ViolationKind::Limit { .. } => Ok(answer::status(StatusCode::NO_CONTENT)),
             _ => Ok(answer::status(StatusCode::BAD_REQUEST)),
         }
+    }
+
+    /// Reports that the command at hand got no answer that can be used. If the log does not take that, the session is dropped unanswered.
+    async fn fail_current(
+        &self,
+        context: &Context,
+        session: &mut Session,
+        why: String,
+    ) -> Result<(), Hangup> {
+        let Some(current) = session.record.current.take() else {
+            return Ok(());
+        };
+        let done = CommandDone {
+            command: current.command,
+            owner: current.owner,
+            operation: current.operation,
+            method: current.method,
+            request: current.request,
+            outcome: Some(Outcome::Failed(why)),
+            unanswered: true,
+        };
+        let report = next_report(context, session, Body::CommandDone(done), Deciding::No);
+        if let Err(reason) = self.publish(report).await {
+            tracing::warn!(reason, "a report was not taken; its session is dropped");
+            self.abandon(session, "log_refused").await;
+            return Err(Hangup("the log did not take the report"));
+        }
+        Ok(())
     }
 
     /// Appends a report and waits until it is safe.

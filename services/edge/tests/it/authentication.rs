@@ -351,3 +351,22 @@ async fn a_password_that_was_changed_counts_at_once() {
         401
     );
 }
+
+#[tokio::test]
+async fn an_empty_post_with_the_headers_of_an_envelope_asks_for_the_challenge() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "secret").await;
+    let mut device = Device::connect(bed.address, "1", "secret").await;
+
+    // As libcurl does: the challenge first, the Inform once it can be authorized.
+    let probe = device
+        .post_plain(&[("Content-Type", "text/xml; charset=utf-8")], b"")
+        .await
+        .unwrap();
+    assert_eq!(probe.status, 401);
+    device.challenged(&probe);
+    assert_eq!(device.open(&[EventCode::Periodic]).await.1.status, 200);
+
+    let mut silent = Device::connect(bed.address, "1", "secret").await;
+    assert_eq!(silent.post_plain(&[], b"").await.unwrap().status, 204);
+}
