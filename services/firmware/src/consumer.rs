@@ -6,18 +6,16 @@
 use crate::{
     Config, Deps,
     compatibility::{self, Fit},
-    conclusion::{self, Cause},
     issue,
     open::OpenDevices,
     sighting,
-    transfer::{self, End, Happening, Next, Patience},
+    transfer::{self, Happening, Next, Patience},
 };
 use async_trait::async_trait;
 use opentelemetry::metrics::Counter;
-use platen_bus::{
-    Error as LogError, Failure, Handler, HandlerError, Log, NewRecord, Record, Shards,
-};
+use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, derived::Cause};
 use platen_cwmp::event_code::EventCode;
+use platen_fleet::operation;
 use platen_proto::{
     event::v1::{Inform, TransferComplete},
     firmware::v1::{Artifact, artifact},
@@ -30,9 +28,11 @@ use platen_proto::{
 };
 use platen_runtime::keys::Keys;
 use platen_store::{
-    Error as StoreError, Store, rows,
+    Store, commands,
+    progress::{self, End, Task},
+    rows,
     table::Write,
-    tables::{Artifacts, ObservedDevices, OpenTransfers, Operations, ProgressOfOperations},
+    tables::{Artifacts, ObservedDevices, OpenTransfers, Operations},
     timers,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -67,14 +67,6 @@ struct Turn<'a> {
     writes: Vec<Write>,
     /// Derived records.
     records: Vec<NewRecord>,
-}
-
-/// An operation, and what is known of it.
-struct Task {
-    command: Command,
-    progress: Option<Progress>,
-    /// When a session took it (µs); 0: none did.
-    started_us: i64,
 }
 
 impl Firmware {
@@ -119,22 +111,10 @@ impl Firmware {
         let report = record
             .report()
             .map_err(|error| Failure::Poison(format!("not a report: {error}")))?;
-        let cause = Cause {
-            tenant: &report.tenant,
-            device: &report.device,
-            id: &record.record.id,
-            version: record.version,
-            now_us: record.record.time_us,
-        };
+        let cause = Cause::of(record, &report.tenant, &report.device);
         // Who is not trusted proves nothing, neither by its events nor by its version.
         let is_trusted = report.quarantine_reason.is_empty();
-        if !is_trusted
-            || !self
-                .open
-                .may_have(cause.tenant, cause.device)
-                .await
-                .map_err(of_store)?
-        {
+        if !is_trusted || !self.open.may_have(cause.tenant, cause.device).await? {
             return Ok(());
         }
         let Some(mut turn) = self.begin(&cause).await? else {
@@ -158,13 +138,7 @@ impl Firmware {
         if notice.device.is_empty() || !is_ours {
             return Ok(());
         }
-        let cause = Cause {
-            tenant: &notice.tenant,
-            device: &notice.device,
-            id: &record.record.id,
-            version: record.version,
-            now_us: record.record.time_us,
-        };
+        let cause = Cause::of(record, &notice.tenant, &notice.device);
         match notice.kind.as_str() {
             "OPERATION_CREATED" => self.created(&cause, &notice.id).await,
             "OPERATION_CANCELLED" => self.cancelled(&cause, &notice.id).await,
@@ -189,8 +163,7 @@ impl Firmware {
         let stored = self
             .store
             .get::<ObservedDevices>((cause.tenant, cause.device))
-            .await
-            .map_err(of_store)?;
+            .await?;
         self.issue(&mut turn, task, stored.as_ref()).await?;
         self.commit(turn).await
     }
@@ -214,8 +187,7 @@ impl Firmware {
         let stored = self
             .store
             .get_edited::<Artifacts>((cause.tenant, &id))
-            .await
-            .map_err(of_store)?;
+            .await?;
         let Some(artifact) = stored.and_then(|row| row.value.artifact) else {
             self.end(
                 turn,
@@ -238,7 +210,7 @@ impl Firmware {
             Fit::Runs => self.end(
                 turn,
                 task,
-                End::verified(version, OperationResult::default()),
+                transfer::verified(version, OperationResult::default()),
             ),
             // It comes and says more; then this is asked again.
             Fit::Unknown if attempt_of(turn, &task.command.id).is_some() => {}
@@ -279,7 +251,7 @@ impl Firmware {
             "a download is queued"
         );
         self.issued.add(1, &[]);
-        turn.writes.push(conclusion::queue(&command));
+        turn.writes.push(commands::queue(&command));
         wake(turn, &command);
         replace(turn, attempt);
     }
@@ -289,11 +261,7 @@ impl Firmware {
         let Some((mut turn, task)) = self.begin_task(cause, id).await? else {
             return Ok(());
         };
-        let claim = self
-            .store
-            .claim_of(cause.tenant, id)
-            .await
-            .map_err(of_store)?;
+        let claim = self.store.claim_of(cause.tenant, id).await?;
         if claim.is_none_or(|claim| claim.by() != By::Cancellation) {
             return Ok(());
         }
@@ -306,11 +274,10 @@ impl Firmware {
         let Some((mut turn, task)) = self.begin_task(cause, id).await? else {
             return Ok(());
         };
-        if self.claim(cause, id, By::Expiry).await? {
+        if self.take(cause, id, By::Expiry).await? {
             self.end(&mut turn, task, End::Expired);
         } else if let Some(attempt) = attempt_of(&turn, id) {
-            self.happened(&mut turn, &attempt, Happening::Unanswered, None)
-                .await?;
+            self.unanswered(&mut turn, &attempt).await?;
         }
         self.commit(turn).await
     }
@@ -353,19 +320,14 @@ impl Firmware {
             }
             let mut attempt = attempt;
             if attempt.state() == State::Issued && !attempt.unanswered {
-                let claim = self
-                    .store
-                    .claim_of(cause.tenant, &attempt.id)
-                    .await
-                    .map_err(of_store)?;
+                let claim = self.store.claim_of(cause.tenant, &attempt.id).await?;
                 // The session at hand, or a later one when this record is handled late, may answer yet.
                 let is_older = |claim: &Claim| {
                     claim.holder != report.session && claim.time_us < report.time_us
                 };
                 match claim {
                     Some(claim) if claim.by() == By::Session && is_older(&claim) => {
-                        self.happened(turn, &attempt, Happening::Unanswered, None)
-                            .await?;
+                        self.unanswered(turn, &attempt).await?;
                         let Some(further) = attempt_of(turn, &attempt.id) else {
                             continue;
                         };
@@ -376,7 +338,7 @@ impl Firmware {
                         !attempt.version.is_empty() && version == attempt.version
                     }) =>
                     {
-                        self.claim(&cause, &attempt.id, By::Cancellation).await?;
+                        self.take(&cause, &attempt.id, By::Cancellation).await?;
                     }
                     _ => {}
                 }
@@ -408,8 +370,7 @@ impl Firmware {
         let stored = self
             .store
             .get::<ObservedDevices>((cause.tenant, cause.device))
-            .await
-            .map_err(of_store)?;
+            .await?;
         let observed = sighting::observed(stored, report, inform);
         let Some(task) = self.task(&cause, &attempt.operation).await? else {
             remove(turn, &attempt.id);
@@ -443,14 +404,11 @@ impl Firmware {
                     self.happened(turn, &attempt, Happening::Refused(fault), None)
                         .await
                 }
-                Some(Outcome::Failed(why)) => {
+                Some(Outcome::Failed(why)) if !done.unanswered => {
                     self.happened(turn, &attempt, Happening::NotSent(why), None)
                         .await
                 }
-                None => {
-                    self.happened(turn, &attempt, Happening::Unanswered, None)
-                        .await
-                }
+                Some(Outcome::Failed(_)) | None => self.unanswered(turn, &attempt).await,
             };
         }
         let Some(Outcome::Result(result)) = &done.outcome else {
@@ -498,6 +456,14 @@ impl Firmware {
             .await
     }
 
+    /// A session took the Download and ended without an answer.
+    async fn unanswered(&self, turn: &mut Turn<'_>, attempt: &Attempt) -> Result<(), Failure> {
+        let task = self.task(&turn.cause, &attempt.operation).await?;
+        let delay_us = task.map_or(0, |task| issue::delay_us(&task.command));
+        self.happened(turn, attempt, Happening::Unanswered { delay_us }, None)
+            .await
+    }
+
     /// A device that accepts CancelTransfer sends no TransferComplete for it (RPC-98).
     async fn transfer_cancelled(
         &self,
@@ -508,8 +474,7 @@ impl Firmware {
         let Some(command) = self
             .store
             .get::<Operations>((cause.tenant, cancelling))
-            .await
-            .map_err(of_store)?
+            .await?
         else {
             return Ok(());
         };
@@ -600,13 +565,9 @@ impl Firmware {
                     turn.writes.push(due);
                 }
                 // What a session has taken never goes out again.
-                turn.writes.push(conclusion::leave(&task.command));
-                let running = conclusion::running(
-                    &cause,
-                    &task.command.id,
-                    task.progress.as_ref(),
-                    task.started_us,
-                );
+                turn.writes.push(commands::leave(&task.command));
+                let running =
+                    progress::running(cause.tenant, &task, answer_of(&task), cause.version);
                 turn.progress.insert(task.command.id, running);
                 replace(turn, further);
             }
@@ -623,14 +584,9 @@ impl Firmware {
         } else {
             &self.failed
         };
-        turn.writes.push(conclusion::leave(&task.command));
-        if let Some((progress, event)) = conclusion::over(
-            &turn.cause,
-            &task.command,
-            task.progress.as_ref(),
-            task.started_us,
-            end,
-        ) {
+        turn.writes.push(commands::leave(&task.command));
+        let end = transfer::with_answer(end, answer_of(&task));
+        if let Some((progress, event)) = operation::over(&turn.cause, &task, end) {
             counter.add(1, &[]);
             turn.progress.insert(task.command.id, progress);
             turn.records.push(event);
@@ -642,8 +598,7 @@ impl Firmware {
         let before = self
             .store
             .get::<OpenTransfers>((cause.tenant, cause.device))
-            .await
-            .map_err(of_store)?
+            .await?
             .unwrap_or_default();
         if before.position >= cause.version {
             return Ok(None);
@@ -672,9 +627,8 @@ impl Firmware {
             return Ok(None);
         };
         // What this very record has ended is ended again: its event may not have left.
-        let is_over = |progress: &Progress| {
-            conclusion::is_over(progress) && progress.position != cause.version
-        };
+        let is_over =
+            |progress: &Progress| progress::is_over(progress) && progress.position != cause.version;
         if task.progress.as_ref().is_some_and(is_over) {
             return Ok(None);
         }
@@ -693,10 +647,10 @@ impl Firmware {
         } = turn;
         writes.extend(progress.into_values());
         if !writes.is_empty() {
-            self.store.write(writes).await.map_err(of_store)?;
+            self.store.write(writes).await?;
         }
         if !records.is_empty() {
-            self.log.append(records).await.map_err(of_log)?;
+            self.log.append(records).await?;
         }
         if before == row {
             return Ok(());
@@ -709,7 +663,7 @@ impl Firmware {
         } else {
             rows::write::<OpenTransfers>(key, &row, cause.version)
         };
-        self.store.write(vec![write]).await.map_err(of_store)?;
+        self.store.write(vec![write]).await?;
         self.open
             .set(cause.tenant, cause.device, !row.open.is_empty());
         Ok(())
@@ -717,47 +671,13 @@ impl Firmware {
 
     /// An operation of the device, with its progress and when a session took it.
     async fn task(&self, cause: &Cause<'_>, id: &str) -> Result<Option<Task>, Failure> {
-        let command = self
-            .store
-            .get::<Operations>((cause.tenant, id))
-            .await
-            .map_err(of_store)?;
-        let Some(command) = command.filter(|command| command.device == cause.device) else {
-            return Ok(None);
-        };
-        let progress = self
-            .store
-            .get::<ProgressOfOperations>((cause.tenant, id))
-            .await
-            .map_err(of_store)?;
-        let claim = self
-            .store
-            .claim_of(cause.tenant, id)
-            .await
-            .map_err(of_store)?;
-        let started_us = claim
-            .filter(|claim| claim.by() == By::Session)
-            .map_or(0, |claim| claim.time_us);
-        Ok(Some(Task {
-            command,
-            progress,
-            started_us,
-        }))
+        Ok(self.store.task(cause.tenant, cause.device, id).await?)
     }
 
     /// Takes an operation so that no session does. `false`: somebody else has it.
-    async fn claim(&self, cause: &Cause<'_>, id: &str, by: By) -> Result<bool, Failure> {
-        let claim = Claim {
-            by: by.into(),
-            holder: SERVICE.to_owned(),
-            time_us: cause.now_us,
-        };
-        let found = self
-            .store
-            .claim(cause.tenant, id, &claim)
-            .await
-            .map_err(of_store)?;
-        Ok(found.is_none_or(|found| found == claim))
+    async fn take(&self, cause: &Cause<'_>, id: &str, by: By) -> Result<bool, Failure> {
+        let (store, now_us) = (&self.store, cause.now_us);
+        Ok(store.take(cause.tenant, id, by, SERVICE, now_us).await?)
     }
 }
 
@@ -795,6 +715,14 @@ fn wake(turn: &mut Turn<'_>, command: &Command) {
         .push(cause.emit(Topic::Wake, Kind::Wake, &["wake", &command.id], &wake));
 }
 
+/// What the device has answered before.
+fn answer_of(task: &Task) -> OperationResult {
+    let progress = task.progress.as_ref();
+    progress
+        .and_then(|progress| progress.result.clone())
+        .unwrap_or_default()
+}
+
 fn attempt_of(turn: &Turn<'_>, id: &str) -> Option<Attempt> {
     turn.row
         .open
@@ -816,21 +744,4 @@ fn replace(turn: &mut Turn<'_>, attempt: Attempt) {
 
 fn remove(turn: &mut Turn<'_>, id: &str) {
     turn.row.open.retain(|attempt| attempt.id != id);
-}
-
-fn of_store(error: StoreError) -> Failure {
-    if error.is_transient() {
-        Failure::retry(error)
-    } else {
-        Failure::Poison(error.to_string())
-    }
-}
-
-fn of_log(error: LogError) -> Failure {
-    match error {
-        LogError::Unavailable(_) | LogError::Full(_) => Failure::retry(error),
-        LogError::TooOld { .. } | LogError::Corrupt { .. } | LogError::TooLarge(_) => {
-            Failure::Poison(error.to_string())
-        }
-    }
 }

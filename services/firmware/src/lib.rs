@@ -4,9 +4,7 @@
 //! a Download leaves the server at most once, whatever dies on the way. A session of a device without open transfers costs no read and no write.
 
 mod compatibility;
-mod conclusion;
 mod consumer;
-mod derived;
 mod issue;
 mod open;
 mod sighting;

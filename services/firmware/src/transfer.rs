@@ -5,56 +5,10 @@
 use platen_proto::{
     device::v1::CwmpFault,
     event::v1::TransferComplete,
-    operation::v1::{OperationError, OperationResult},
+    operation::v1::OperationResult,
     store::v1::{Attempt, attempt::State},
 };
-
-/// How an attempt, and so its operation, ended.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum End {
-    /// The device has the artifact.
-    Succeeded(OperationResult),
-    /// It has not, or nobody knows.
-    Failed(OperationError, OperationResult),
-    /// Nobody had taken it, or the device has dropped it.
-    Cancelled,
-    /// Its time was over before a session took it.
-    Expired,
-}
-
-impl End {
-    /// Failed without a fault of the device.
-    pub(crate) fn failed(code: &str, message: impl Into<String>) -> Self {
-        let error = OperationError {
-            code: code.to_owned(),
-            message: message.into(),
-            cwmp_fault: None,
-        };
-        Self::Failed(error, OperationResult::default())
-    }
-
-    fn fault(fault: &CwmpFault, result: OperationResult) -> Self {
-        let message = if fault.string.is_empty() {
-            "the device refused"
-        } else {
-            &fault.string
-        };
-        let error = OperationError {
-            code: "CWMP_FAULT".to_owned(),
-            message: message.to_owned(),
-            cwmp_fault: Some(fault.clone()),
-        };
-        Self::Failed(error, result)
-    }
-
-    /// The device runs the artifact's version.
-    pub(crate) fn verified(version: &str, result: OperationResult) -> Self {
-        Self::Succeeded(OperationResult {
-            software_version: Some(version.to_owned()),
-            ..result
-        })
-    }
-}
+use platen_store::progress::End;
 
 /// What happened to an attempt.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +22,11 @@ pub(crate) enum Happening<'a> {
     Refused(&'a CwmpFault),
     /// It could not be sent, or its answer could not be read: why.
     NotSent(&'a str),
-    /// A session took it and ended without an answer.
-    Unanswered,
+    /// A session took it and ended without an answer; if the device took it, it was allowed to begin after this delay (µs).
+    Unanswered {
+        /// The delay of the Download, or the end of the last window.
+        delay_us: i64,
+    },
     /// The device reports the end of the transfer.
     Completed(&'a TransferComplete),
     /// The device says what it runs, or at least that it has started.
@@ -136,11 +93,13 @@ pub(crate) fn next(
             ends(End::fault(fault, OperationResult::default()))
         }
         (State::Issued, Happening::NotSent(why)) => ends(End::failed("COMMAND_FAILED", why)),
-        (State::Issued, Happening::Unanswered) if !attempt.unanswered => Next::GoesOn(Attempt {
-            unanswered: true,
-            deadline_us: now_us + patience.transfer_us,
-            ..attempt.clone()
-        }),
+        (State::Issued, Happening::Unanswered { delay_us }) if !attempt.unanswered => {
+            Next::GoesOn(Attempt {
+                unanswered: true,
+                deadline_us: now_us + delay_us + patience.transfer_us,
+                ..attempt.clone()
+            })
+        }
         (State::Issued | State::Accepted | State::Transferred, Happening::Completed(report)) => {
             let result = OperationResult {
                 start_time: report.start_time,
@@ -161,7 +120,7 @@ pub(crate) fn next(
                 ..
             },
         ) if !attempt.version.is_empty() && version == attempt.version => {
-            ends(End::verified(version, OperationResult::default()))
+            ends(verified(version, OperationResult::default()))
         }
         // A device that starts over forgets its transfers (EVT-06).
         (_, Happening::Seen { forgot: true, .. }) if sent => ends(End::failed(
@@ -186,6 +145,30 @@ pub(crate) fn next(
             ends(overdue(attempt))
         }
         _ => Next::Stays,
+    }
+}
+
+/// The end of an attempt whose device runs the artifact's version.
+pub(crate) fn verified(version: &str, result: OperationResult) -> End {
+    End::Succeeded(OperationResult {
+        software_version: Some(version.to_owned()),
+        ..result
+    })
+}
+
+/// An end, with what the device had answered before.
+pub(crate) fn with_answer(end: End, answer: OperationResult) -> End {
+    let joined = |added: OperationResult| OperationResult {
+        status: added.status.or(answer.status),
+        start_time: added.start_time.or(answer.start_time),
+        complete_time: added.complete_time.or(answer.complete_time),
+        software_version: added.software_version.or(answer.software_version),
+        ..answer
+    };
+    match end {
+        End::Succeeded(result) => End::Succeeded(joined(result)),
+        End::Failed(error, result) => End::Failed(error, joined(result)),
+        End::Cancelled | End::Expired => end,
     }
 }
 
@@ -233,8 +216,7 @@ fn overdue(attempt: &Attempt) -> End {
                 ),
             )
         }
-        _ => End::failed(
-            "OUTCOME_UNKNOWN",
+        _ => End::unknown(
             "the session ended before the device answered, and it has reported nothing of the transfer since",
         ),
     }
@@ -351,13 +333,13 @@ mod tests {
             (
                 "never answered",
                 attempt(State::Issued),
-                Happening::Unanswered,
+                Happening::Unanswered { delay_us: 0 },
                 "ISSUED",
             ),
             (
                 "never answered, again",
                 sent(),
-                Happening::Unanswered,
+                Happening::Unanswered { delay_us: 0 },
                 "stays",
             ),
             (
@@ -518,7 +500,10 @@ mod tests {
             deadline(State::Accepted, Happening::Completed(&fine)),
             1_050
         );
-        assert_eq!(deadline(State::Issued, Happening::Unanswered), 1_100);
+        assert_eq!(
+            deadline(State::Issued, Happening::Unanswered { delay_us: 7 }),
+            1_107
+        );
     }
 
     fn order(state: State) -> usize {
@@ -545,7 +530,7 @@ mod tests {
                     0 => Happening::Taken { later_us: Some(5) },
                     1 => Happening::Taken { later_us: None },
                     2 => Happening::Refused(&refusal),
-                    3 => Happening::Unanswered,
+                    3 => Happening::Unanswered { delay_us: 0 },
                     4 => Happening::Completed(&fine),
                     5 => Happening::Completed(&bad),
                     6 => seen("1", true, false),

@@ -4,25 +4,26 @@
 //! derived records, then the device's row, whose position says that all of it is done, and last the mark.
 
 mod devices;
+mod diagnoses;
 mod tasks;
 
-use crate::{Config, Deps, conclusion::Cause, profiles::ProfilesByTenant, quiet::QuietDevices};
+use crate::{Config, Deps, profiles::ProfilesByTenant, quiet::QuietDevices};
 use async_trait::async_trait;
 use opentelemetry::metrics::Counter;
-use platen_bus::{
-    Error as LogError, Failure, Handler, HandlerError, Log, NewRecord, Record, Shards,
-};
+use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, derived::Cause};
 use platen_proto::{
     report::v1::{Notice, Report, report::Body},
-    store::v1::{Command, Desired, Progress},
+    store::v1::{Desired, Progress},
     topic::Kind,
 };
 use platen_runtime::keys::Keys;
 use platen_sessions::DecidedMarks;
 use platen_store::{
-    Error as StoreError, Store, rows,
+    Store,
+    progress::Task,
+    rows,
     table::Write,
-    tables::{DesiredStates, Operations, ProgressOfOperations},
+    tables::{DesiredStates, ProgressOfOperations},
 };
 use std::sync::Arc;
 use tracing::{debug, warn};
@@ -57,14 +58,6 @@ struct Turn<'a> {
     writes: Vec<Write>,
     /// Derived records.
     records: Vec<NewRecord>,
-}
-
-/// An operation, and what is known of it.
-struct Task {
-    command: Command,
-    progress: Option<Progress>,
-    /// When a session took it (µs); 0: not known, or none did.
-    started_us: i64,
 }
 
 impl Provisioning {
@@ -108,13 +101,7 @@ impl Provisioning {
         let report = record
             .report()
             .map_err(|error| Failure::Poison(format!("not a report: {error}")))?;
-        let cause = Cause {
-            tenant: &report.tenant,
-            device: &report.device,
-            id: &record.record.id,
-            version: record.version,
-            now_us: record.record.time_us,
-        };
+        let cause = Cause::of(record, &report.tenant, &report.device);
         // Who is not trusted is not listened to: neither its values nor its events prove anything.
         if report.quarantine_reason.is_empty() {
             match &report.body {
@@ -141,16 +128,10 @@ impl Provisioning {
     }
 
     async fn notice(&self, record: &Record, notice: &Notice) -> Result<(), Failure> {
-        let cause = Cause {
-            tenant: &notice.tenant,
-            device: &notice.device,
-            id: &record.record.id,
-            version: record.version,
-            now_us: record.record.time_us,
-        };
+        let cause = Cause::of(record, &notice.tenant, &notice.device);
         let ours = notice.service.is_empty() || notice.service == SERVICE;
         match notice.kind.as_str() {
-            "PROFILE_CHANGED" => self.profiles.reload(&notice.tenant).await.map_err(of_store),
+            "PROFILE_CHANGED" => Ok(self.profiles.reload(&notice.tenant).await?),
             _ if notice.device.is_empty() => Ok(()),
             "DEVICE_CHANGED" => {
                 self.quiet
@@ -174,8 +155,7 @@ impl Provisioning {
         let before = self
             .store
             .get::<DesiredStates>((cause.tenant, cause.device))
-            .await
-            .map_err(of_store)?
+            .await?
             .unwrap_or_default();
         if before.position >= cause.version {
             return Ok(None);
@@ -190,7 +170,8 @@ impl Provisioning {
     }
 
     /// Writes what follows from a record.
-    async fn commit(&self, turn: Turn<'_>) -> Result<(), Failure> {
+    async fn commit(&self, mut turn: Turn<'_>) -> Result<(), Failure> {
+        self.next_diagnostic(&mut turn).await?;
         let Turn {
             cause,
             before,
@@ -199,16 +180,16 @@ impl Provisioning {
             records,
         } = turn;
         if !writes.is_empty() {
-            self.store.write(writes).await.map_err(of_store)?;
+            self.store.write(writes).await?;
         }
         if !records.is_empty() {
-            self.log.append(records).await.map_err(of_log)?;
+            self.log.append(records).await?;
         }
         if before != row {
             row.position = cause.version;
             let write =
                 rows::write::<DesiredStates>((cause.tenant, cause.device), &row, cause.version);
-            self.store.write(vec![write]).await.map_err(of_store)?;
+            self.store.write(vec![write]).await?;
         }
         if is_busy(&row) {
             self.quiet
@@ -217,29 +198,14 @@ impl Provisioning {
         Ok(())
     }
 
-    /// An operation of the device, with its progress.
+    /// An operation of the device, with its progress and when a session took it.
     async fn task(&self, cause: &Cause<'_>, id: &str) -> Result<Option<Task>, Failure> {
-        let command = self
-            .store
-            .get::<Operations>((cause.tenant, id))
-            .await
-            .map_err(of_store)?;
-        let Some(command) = command.filter(|command| command.device == cause.device) else {
-            return Ok(None);
-        };
-        let progress = self.progress(cause, id).await?;
-        Ok(Some(Task {
-            command,
-            progress,
-            started_us: 0,
-        }))
+        Ok(self.store.task(cause.tenant, cause.device, id).await?)
     }
 
     async fn progress(&self, cause: &Cause<'_>, id: &str) -> Result<Option<Progress>, Failure> {
-        self.store
-            .get::<ProgressOfOperations>((cause.tenant, id))
-            .await
-            .map_err(of_store)
+        let at = (cause.tenant, id);
+        Ok(self.store.get::<ProgressOfOperations>(at).await?)
     }
 }
 
@@ -282,21 +248,4 @@ fn is_busy(row: &Desired) -> bool {
         || !row.awaiting.is_empty()
         || !row.waking.is_empty()
         || !row.pending.is_empty()
-}
-
-fn of_store(error: StoreError) -> Failure {
-    if error.is_transient() {
-        Failure::retry(error)
-    } else {
-        Failure::Poison(error.to_string())
-    }
-}
-
-fn of_log(error: LogError) -> Failure {
-    match error {
-        LogError::Unavailable(_) | LogError::Full(_) => Failure::retry(error),
-        LogError::TooOld { .. } | LogError::Corrupt { .. } | LogError::TooLarge(_) => {
-            Failure::Poison(error.to_string())
-        }
-    }
 }

@@ -4,9 +4,8 @@
 //! `operations`); what it wants from a device goes to the device's command queue; when it has decided upon a report that the edge waits for,
 //! it marks that report. A session of a device that has nothing open costs it no read and no write.
 
-mod conclusion;
 mod consumer;
-mod derived;
+mod diagnostics;
 mod operations;
 mod plan;
 mod profiles;

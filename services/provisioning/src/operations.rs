@@ -1,16 +1,14 @@
 //! What became of an operation: decided from the device's answer, from what it reports later, or from what it does not.
 
-use crate::value;
+use crate::{diagnostics, value};
 use platen_cwmp::event_code::EventCode;
+use platen_fleet::operation::is_hidden;
 use platen_proto::{
-    device::v1::CwmpFault,
     event::v1::{DeviceRequest, Inform, TransferComplete},
-    operation::v1::{
-        OperationError, OperationRequest, OperationResult, ParameterValue,
-        operation_request::Action,
-    },
+    operation::v1::{OperationRequest, OperationResult, ParameterValue, operation_request::Action},
     report::v1::{CommandDone, command_done::Outcome},
 };
+use platen_store::progress::End;
 use prost::Message;
 
 /// Largest result that is kept, in bytes.
@@ -19,55 +17,6 @@ pub(crate) const MAX_RESULT: usize = 4 * 1024 * 1024;
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
 
-/// How an operation ended.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum End {
-    /// The device did it.
-    Succeeded(OperationResult),
-    /// It did not, or nobody knows.
-    Failed(OperationError, OperationResult),
-    /// Nobody had taken it.
-    Cancelled,
-    /// Its time was over before a session took it.
-    Expired,
-}
-
-impl End {
-    /// Failed without a fault of the device.
-    pub(crate) fn failed(code: &str, message: impl Into<String>) -> Self {
-        Self::Failed(
-            OperationError {
-                code: code.to_owned(),
-                message: message.into(),
-                cwmp_fault: None,
-            },
-            OperationResult::default(),
-        )
-    }
-
-    /// The device's answer is not known, and nothing tells whether it did it.
-    pub(crate) fn unknown(why: &str) -> Self {
-        Self::failed(OUTCOME_UNKNOWN, why)
-    }
-
-    fn fault(fault: &CwmpFault, result: OperationResult) -> Self {
-        let message = if fault.string.is_empty() {
-            "the device refused"
-        } else {
-            &fault.string
-        };
-        let error = OperationError {
-            code: "CWMP_FAULT".to_owned(),
-            message: message.to_owned(),
-            cwmp_fault: Some(fault.clone()),
-        };
-        Self::Failed(error, result)
-    }
-}
-
-/// The code of [`End::unknown`]: the only end that a late answer still replaces.
-pub(crate) const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
-
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
@@ -75,6 +24,8 @@ pub(crate) enum Answer {
     Ended(End),
     /// The device will report the end; the answer so far.
     Awaits(OperationResult),
+    /// There is none: the next session's Inform tells, or reading back does (SES-61).
+    Missing,
 }
 
 /// What the answer to an operation's command means; `so_far` is what earlier parts of it brought.
@@ -88,6 +39,7 @@ pub(crate) fn answered(
         Some(Outcome::Fault(fault)) => {
             return Answer::Ended(End::fault(fault, OperationResult::default()));
         }
+        Some(Outcome::Failed(why)) if done.unanswered => return unanswered(request, why),
         Some(Outcome::Failed(why)) => {
             return Answer::Ended(End::failed("COMMAND_FAILED", why.clone()));
         }
@@ -101,8 +53,29 @@ pub(crate) fn answered(
         Some(Action::Download(_) | Action::Upload(_)) if result.status == Some(1) => {
             Answer::Awaits(result)
         }
-        Some(Action::ScheduleDownload(_) | Action::ChangeDuState(_)) => Answer::Awaits(result),
+        // A diagnostic begins once the session is over (DIAG-02).
+        Some(Action::ScheduleDownload(_) | Action::ChangeDuState(_) | Action::Diagnostic(_)) => {
+            Answer::Awaits(result)
+        }
         _ => Answer::Ended(End::Succeeded(result)),
+    }
+}
+
+/// What it means that a command was sent and nobody can read an answer to it: some leave traces that the next session shows.
+fn unanswered(request: &OperationRequest, why: &str) -> Answer {
+    match &request.action {
+        Some(
+            Action::SetParameterValues(_)
+            | Action::Reboot(_)
+            | Action::FactoryReset(_)
+            | Action::ScheduleInform(_)
+            | Action::Download(_)
+            | Action::Upload(_)
+            | Action::ScheduleDownload(_)
+            | Action::ChangeDuState(_)
+            | Action::Diagnostic(_),
+        ) => Answer::Missing,
+        _ => Answer::Ended(End::unknown(why)),
     }
 }
 
@@ -185,6 +158,7 @@ pub(crate) fn patience_us(request: &OperationRequest) -> i64 {
             .unwrap_or_default(),
         // The device has 24 hours (RPC-103).
         Some(Action::ChangeDuState(_)) => 3_600,
+        Some(Action::Diagnostic(diagnostic)) => return diagnostics::patience_us(diagnostic),
         _ => 0,
     };
     24 * HOUR + i64::from(seconds) * SECOND
@@ -236,13 +210,11 @@ pub(crate) fn read_back(
             Action::Download(_)
             | Action::Upload(_)
             | Action::ScheduleDownload(_)
-            | Action::ChangeDuState(_),
+            | Action::ChangeDuState(_)
+            | Action::Diagnostic(_),
         ) => ReadBack::Awaits,
         Some(Action::SetParameterValues(set))
-            if !set
-                .values
-                .iter()
-                .any(|wanted| value::is_hidden(&wanted.path)) =>
+            if !set.values.iter().any(|wanted| is_hidden(&wanted.path)) =>
         {
             ReadBack::Read(
                 set.values
@@ -314,9 +286,12 @@ fn has_method(inform: &Inform, method: &str, key: &str, any_key: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use platen_proto::operation::v1::{
-        ChangeDuState, Download, DuResult, FactoryReset, GetParameterValues, Reboot,
-        ScheduleDownload, ScheduleInform, SetParameterValues, TimeWindow,
+    use platen_proto::{
+        device::v1::CwmpFault,
+        operation::v1::{
+            ChangeDuState, Download, DuResult, FactoryReset, GetParameterValues, Reboot,
+            ScheduleDownload, ScheduleInform, SetParameterValues, TimeWindow,
+        },
     };
 
     fn request(action: Action) -> OperationRequest {
@@ -421,6 +396,15 @@ mod tests {
                 get(),
                 done(Outcome::Failed("no such type".into())),
                 Some("COMMAND_FAILED"),
+            ),
+            (
+                "a read that was sent and never answered",
+                get(),
+                CommandDone {
+                    unanswered: true,
+                    ..done(Outcome::Failed("no answer".into()))
+                },
+                Some("OUTCOME_UNKNOWN"),
             ),
             (
                 "an answer without content",

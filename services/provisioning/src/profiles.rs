@@ -1,9 +1,7 @@
 //! The profiles of a tenant, compiled, and which of them select a device.
 
-use crate::{
-    derived,
-    settings::{Setting, Settings},
-};
+use crate::settings::{Setting, Settings};
+use platen_bus::derived;
 use platen_fleet::expression::{DeviceView, Expression, Scope};
 use platen_proto::provisioning::v1::Profile;
 use platen_store::{

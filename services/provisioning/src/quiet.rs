@@ -1,6 +1,6 @@
 //! Which devices have nothing open: what lets an idle session pass without a read.
 
-use crate::derived;
+use platen_bus::derived;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},

@@ -1,6 +1,7 @@
 //! What a device shall have: the settings of everything that selects it, merged.
 
-use crate::{derived, value};
+use platen_bus::derived;
+use platen_fleet::operation::is_hidden;
 use std::collections::BTreeMap;
 
 /// One parameter and the value that it shall have.
@@ -27,7 +28,7 @@ impl Setting {
             kind => format!("xsd:{kind}"),
         };
         let id = derived::short(&[path, &kind, value]);
-        let secret = value::is_hidden(path);
+        let secret = is_hidden(path);
         Self {
             path: path.to_owned(),
             value: value.to_owned(),

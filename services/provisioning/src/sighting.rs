@@ -49,6 +49,9 @@ pub(crate) fn observed(stored: Option<Observed>, report: &Report, inform: &Infor
         .clone_from(&report.quarantine_reason);
     observed.last_inform_us = observed.last_inform_us.max(report.time_us);
     observed.proxied_by.clone_from(&report.via);
+    if !report.manufacturer.is_empty() {
+        observed.manufacturer.clone_from(&report.manufacturer);
+    }
     let said = |field: &mut String, path| {
         if let Some(value) = below_root(inform, path) {
             value.clone_into(field);

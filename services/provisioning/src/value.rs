@@ -22,18 +22,6 @@ pub(crate) fn same(kind: &str, wanted: &str, reported: &str) -> bool {
     }
 }
 
-/// Whether a parameter of that path reads back as something else than what was set: the data models hide secrets (RPC-29).
-pub(crate) fn is_hidden(path: &str) -> bool {
-    let name = path
-        .rsplit('.')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    ["password", "passphrase", "presharedkey", "wepkey", "secret"]
-        .iter()
-        .any(|word| name.contains(word))
-}
-
 fn boolean(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" => Some(true),
@@ -75,19 +63,5 @@ mod tests {
         ] {
             assert_eq!(same(kind, a, b), expected, "{kind}: {a:?} and {b:?}");
         }
-    }
-
-    #[test]
-    fn secrets_are_known_by_their_name() {
-        assert!(is_hidden(
-            "Device.ManagementServer.ConnectionRequestPassword"
-        ));
-        assert!(is_hidden(
-            "Device.WiFi.AccessPoint.1.Security.KeyPassphrase"
-        ));
-        assert!(!is_hidden(
-            "Device.ManagementServer.ConnectionRequestUsername"
-        ));
-        assert!(!is_hidden("Device.PasswordPolicy.MinLength"));
     }
 }

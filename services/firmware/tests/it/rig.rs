@@ -204,12 +204,16 @@ impl Rig {
         }
     }
 
-    /// An operation, as northbound writes it: rows, then the notice.
     pub(crate) async fn download(&mut self, id: &str, artifact: &str) -> Command {
-        let action = Action::Download(Download {
+        let download = Download {
             artifact: artifact.into(),
             ..Download::default()
-        });
+        };
+        self.operate(id, Action::Download(download)).await
+    }
+
+    /// An operation, as northbound writes it: rows, then the notice.
+    pub(crate) async fn operate(&mut self, id: &str, action: Action) -> Command {
         let command = Command {
             id: id.into(),
             tenant: TENANT.into(),

@@ -6,7 +6,8 @@ use platen_proto::{
     event::v1::TransferComplete,
     firmware::v1::{Compatibility, artifact},
     operation::v1::{
-        CancelTransfer, OperationRequest, operation::State, operation_request::Action,
+        CancelTransfer, OperationRequest, OperationResult, ScheduleDownload, TimeWindow,
+        operation::State, operation_request::Action,
     },
     report::v1::{CommandDone, FileGrant, Report, command_done::Outcome, report::Body},
     store::v1::{Claim, Command, attempt, claim::By},
@@ -135,6 +136,120 @@ async fn a_transfer_from_request_to_verified_version() {
         (Some(1), Some("2"))
     );
     assert!(rig.open().await.is_empty());
+}
+
+/// Two windows, the last of which ends two days after the device was asked.
+fn scheduled(artifact: &str) -> Action {
+    let window = |window_start, window_end| TimeWindow {
+        window_start,
+        window_end,
+        window_mode: "3 When Idle".into(),
+        user_message: "soon".into(),
+        max_retries: 2,
+    };
+    Action::ScheduleDownload(ScheduleDownload {
+        artifact: artifact.into(),
+        time_windows: vec![window(60, 3_600), window(86_400, 2 * 86_400)],
+        ..ScheduleDownload::default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduled_download_has_until_its_last_window_is_over() {
+    const DAY: i64 = 86_400_000_000;
+    for (what, answered, unreadable, code) in [
+        ("it never reports the end", true, false, "TIMED_OUT"),
+        ("its answer was lost", false, false, "OUTCOME_UNKNOWN"),
+        ("its answer cannot be read", true, true, "OUTCOME_UNKNOWN"),
+    ] {
+        let mut rig = fleet().await;
+        rig.operate("op", scheduled("fw")).await;
+        let command = rig.queue().await.remove(0);
+        let Some(Action::ScheduleDownload(asked)) = command.request.clone().unwrap().action else {
+            panic!("{command:?}")
+        };
+        let Action::ScheduleDownload(wanted) = scheduled("fw") else {
+            panic!("not a scheduled download")
+        };
+        assert_eq!(asked.time_windows, wanted.time_windows, "as asked for");
+        assert_eq!(
+            (asked.command_key.as_str(), asked.file_size),
+            (command.id.as_str(), 42)
+        );
+        assert!(asked.url.starts_with("/files/default/"), "{}", asked.url);
+        rig.claim(&command.id, "s1").await;
+        if unreadable {
+            let mut report = answer(&command, "s1", 1, Outcome::Failed("not SOAP".into()));
+            if let Some(Body::CommandDone(done)) = &mut report.body {
+                done.unanswered = true;
+            }
+            rig.report(report).await;
+            assert!(rig.open().await[0].unanswered, "{what}");
+        } else if answered {
+            let taken = Outcome::Result(OperationResult::default());
+            rig.report(answer(&command, "s1", 1, taken)).await;
+            assert_eq!(rig.open().await[0].state(), attempt::State::Accepted);
+        } else {
+            rig.report(inform("s2", PERIODIC, &running("1"))).await;
+        }
+        assert_eq!(state(&rig, "op").await.0, State::Running, "{what}");
+        assert!(rig.queue().await.is_empty(), "{what}: it is not sent again");
+
+        rig.advance(2 * DAY);
+        rig.timer("TRANSFER_OVERDUE", "op").await;
+        assert_eq!(
+            state(&rig, "op").await.0,
+            State::Running,
+            "{what}: it may have begun at the last moment"
+        );
+        rig.advance(DAY / 12);
+        rig.timer("TRANSFER_OVERDUE", "op").await;
+
+        assert_eq!(
+            state(&rig, "op").await,
+            (State::Failed, code.to_owned()),
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduled_download_ends_with_the_version() {
+    let mut rig = fleet().await;
+    rig.operate("op", scheduled("fw")).await;
+    let command = rig.queue().await.remove(0);
+    rig.claim(&command.id, "s1").await;
+    let taken = Outcome::Result(OperationResult::default());
+    rig.report(answer(&command, "s1", 1, taken)).await;
+
+    rig.report(transfer("s2", &command.id, 0)).await;
+    assert_eq!(rig.open().await[0].state(), attempt::State::Transferred);
+    rig.report(inform("s3", BOOT, &running("2"))).await;
+
+    let (_, done) = rig.operation_done().await;
+    assert_eq!(
+        (done.state(), done.result.unwrap().software_version),
+        (State::Succeeded, Some("2".to_owned()))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduled_download_that_does_not_fit_is_not_sent() {
+    let mut rig = fleet().await;
+    let foreign = Compatibility {
+        manufacturers: vec!["Other".into()],
+        ..Compatibility::default()
+    };
+    rig.artifact("foreign", "", foreign, artifact::State::Ready)
+        .await;
+
+    rig.operate("op", scheduled("foreign")).await;
+
+    assert_eq!(
+        state(&rig, "op").await,
+        (State::Failed, "INCOMPATIBLE".to_owned())
+    );
+    assert!(rig.queue().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -433,9 +548,7 @@ async fn a_transfer_that_the_device_dropped_is_cancelled() {
         operation: "cancel".into(),
         owner: "provisioning".into(),
         method: "CancelTransfer".into(),
-        outcome: Some(Outcome::Result(
-            platen_proto::operation::v1::OperationResult::default(),
-        )),
+        outcome: Some(Outcome::Result(OperationResult::default())),
         ..CommandDone::default()
     };
 

@@ -7,7 +7,7 @@ use crate::{
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use platen_proto::topic::{Kind, Topic};
-use platen_store::Store;
+use platen_store::{Error as StoreError, Store};
 use std::{collections::HashMap, fmt::Display, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,28 @@ impl Failure {
     /// A [`Failure::Retry`] with the error's text.
     pub fn retry(error: impl Display) -> Self {
         Self::Retry(error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    /// What the store may answer another time is tried again; a row that cannot be read is not.
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() {
+            Self::retry(error)
+        } else {
+            Self::Poison(error.to_string())
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable(_) | Error::Full(_) => Self::retry(error),
+            Error::TooOld { .. } | Error::Corrupt { .. } | Error::TooLarge(_) => {
+                Self::Poison(error.to_string())
+            }
+        }
     }
 }
 
@@ -56,6 +78,10 @@ pub struct HandlerError {
 
 /// Largest batch.
 pub const MAX_BATCH: usize = 512;
+
+/// Between two batches records gather for so long: a busy log would else wake every consumer for every few records, and that costs more than they do.
+/// The first record after a silence does not wait.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Keys of a batch that are handled at the same time.
 const IN_FLIGHT: usize = 64;
@@ -146,11 +172,15 @@ impl<H: Handler> Driver<'_, H> {
                     self.owned.send_replace(shards);
                 }
                 Delivery::Batch(records) => {
+                    let is_full = records.len() >= MAX_BATCH;
                     if self.batch(records).await == Then::Stop {
                         return Ok(());
                     }
                     consumer.commit().await?;
                     *tries = 0;
+                    if !is_full {
+                        tokio::time::sleep(GATHER).await;
+                    }
                 }
             }
         }

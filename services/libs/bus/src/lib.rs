@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod cursor;
+pub mod derived;
 pub mod drive;
 pub mod embedded;
 mod frame;

@@ -70,6 +70,9 @@ pub(crate) async fn run(
     }
 }
 
+/// Where the walk of a shard begins that was left in the future: the clock was wrong then, and for how long nobody knows.
+const AFTER_WRONG_CLOCK_US: u64 = 86_400_000_000;
+
 /// How far a shard has been walked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Walk {
@@ -93,8 +96,13 @@ async fn walk_on(
 ) -> Result<(), Error> {
     let walk = match walk {
         Some(walk) => walk,
-        None => walk.insert(begin(store, service, shard).await?),
+        None => walk.insert(begin(store, service, shard, now_us).await?),
     };
+    if walk.until_us > now_us {
+        // The clock was set back. What was armed since lies behind the walker, unless it goes back, too: what has fired may fire again.
+        walk.until_us = now_us.saturating_sub(LATE_US);
+        walk.checked_us = walk.checked_us.min(now_us);
+    }
     let (mut due, until_us) =
         timers::walk(store, service, shard, walk.until_us, now_us, MAX_DUE).await?;
     let check = now_us.saturating_sub(walk.checked_us) > CHECKED_AFTER_US;
@@ -132,8 +140,9 @@ async fn walk_on(
 }
 
 /// Where the walk of a shard begins: where it was left, or when the log was made, since no timer is older.
-async fn begin(store: &Store, service: &str, shard: u8) -> Result<Walk, Error> {
+async fn begin(store: &Store, service: &str, shard: u8, now_us: u64) -> Result<Walk, Error> {
     let until_us = match timers::walked(store, service, shard).await? {
+        walked if walked > now_us => now_us.saturating_sub(AFTER_WRONG_CLOCK_US),
         0 => {
             let topic = store.get::<Topics>(Topic::Reports.name()).await?;
             topic.map_or(0, |row| u64::try_from(row.epoch_us).unwrap_or(0))
@@ -275,5 +284,43 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(notices(&mut *follower).await, ["last"]);
+    }
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_passes_no_timer_over() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let database = Database::open(directory.path(), Options::default()).unwrap();
+        let store = Store::new(Arc::new(EmbeddedTables::new(&database)));
+        let log = EmbeddedLog::open(&database, &store).await.unwrap();
+        let mut follower = log.follow(&[Topic::Reports], From::Now).await.unwrap();
+        let start = now_us();
+        let arm = async |seconds: u64, subject: &str| {
+            store
+                .write(vec![timer(start + seconds * SECOND, subject)])
+                .await
+                .unwrap();
+        };
+        let at = async |walk: &mut Option<Walk>, seconds: u64| {
+            let now = start + seconds * SECOND;
+            walk_on(walk, &log, &store, "metering", SHARD, now)
+                .await
+                .unwrap();
+        };
+        let mut walk = None;
+
+        // The clock is some hours ahead for a moment; what has fired then is stored with how far the walker went.
+        arm(7_000, "early").await;
+        at(&mut walk, 8_000).await;
+        assert_eq!(notices(&mut *follower).await, ["early"]);
+        arm(20, "set back").await;
+        at(&mut walk, 30).await;
+        assert_eq!(notices(&mut *follower).await, ["set back"]);
+
+        arm(40, "restarted").await;
+        let mut walk = None;
+        // A day is made up for in steps.
+        for _ in 0..6 {
+            at(&mut walk, 50).await;
+        }
+        assert_eq!(notices(&mut *follower).await, ["set back", "restarted"]);
     }
 }

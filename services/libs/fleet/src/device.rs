@@ -54,6 +54,8 @@ pub fn state(registration: Option<&Registration>, observed: Option<&Observed>) -
 
 /// The resource that the API shows for a device. Never holds a secret. `now_us` (microseconds since 1970) decides on `online`.
 ///
+/// A device that a proxy presents belongs to the proxy's account while its own registration names none.
+///
 /// Both rows are absent only for a device that does not exist; the resource is then empty.
 #[must_use]
 pub fn resource(
@@ -86,6 +88,7 @@ pub fn resource(
         device.last_events.clone_from(&observed.last_events);
         if !observed.proxied_by.is_empty() {
             device.proxied_by = name(&observed.tenant, &observed.proxied_by);
+            device.account.clone_from(&observed.account);
         }
         device.last_inform_time = timestamp(observed.last_inform_us);
         device.create_time = timestamp(observed.first_inform_us);
@@ -107,7 +110,9 @@ pub fn resource(
         device.oui.clone_from(&registration.oui);
         device.product_class.clone_from(&registration.product_class);
         device.serial_number.clone_from(&registration.serial_number);
-        device.account.clone_from(&registration.account);
+        if !registration.account.is_empty() {
+            device.account.clone_from(&registration.account);
+        }
         device.tags.clone_from(&registration.tags);
         device.fields.clone_from(&registration.fields);
         device.may_proxy = registration.may_proxy;

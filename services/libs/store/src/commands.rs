@@ -44,6 +44,18 @@ pub fn dequeue(command: &Command, version: u64) -> Write {
     )
 }
 
+/// Puts a command into its device's queue, with its time of creation as version: nothing else is written of it there but [`leave`].
+#[must_use]
+pub fn queue(command: &Command) -> Write {
+    enqueue(command, command.create_time_us.max(0).unsigned_abs())
+}
+
+/// Takes what [`queue`] brought out of the queue, for good. Any command with the same id, priority and time of creation will do.
+#[must_use]
+pub fn leave(command: &Command) -> Write {
+    dequeue(command, command.create_time_us.max(0).unsigned_abs() + 1)
+}
+
 /// Writes that record an API operation, under its id and in its device's list.
 #[must_use]
 pub fn record_operation(command: &Command) -> Vec<Write> {

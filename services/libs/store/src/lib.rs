@@ -1,7 +1,7 @@
 //! Durable state of the fleet: tables of rows behind one port.
 //!
 //! [`Tables`] is what an adapter implements ([`embedded`]); [`Store`] is what services use: the same, typed. [`tables`] declares every
-//! table once; [`commands`] and [`timers`] are what several services do with some of them.
+//! table once; [`commands`], [`progress`] and [`timers`] are what several services do with some of them.
 #![warn(missing_docs)]
 
 pub mod commands;
@@ -11,6 +11,7 @@ pub mod embedded;
 mod envelope;
 mod key;
 pub mod ledger;
+pub mod progress;
 pub mod rows;
 pub mod table;
 pub mod tables;

@@ -25,7 +25,7 @@ pub struct Store {
     tables: Arc<dyn Tables>,
 }
 
-/// A typed page.
+/// A typed page. May hold fewer rows than were asked for, but none only if there is nothing after it either.
 #[derive(Debug, Clone)]
 pub struct PageOf<M> {
     /// Clustering key and value of each row, in the asked order.
@@ -87,11 +87,8 @@ impl Store {
         key: E::Key<'_>,
         range: Range,
     ) -> Result<PageOf<E::Message>, Error> {
-        let page = self
-            .tables
-            .scan(E::TABLE, &E::key(key).partition, range)
-            .await?;
-        decode_page::<E>(page)
+        self.scan_partition::<E>(&E::key(key).partition, range)
+            .await
     }
 
     /// Reads rows of a partition given by its parts: for tables that are scanned by shard.
@@ -102,9 +99,40 @@ impl Store {
     pub async fn scan_partition<E: Entity>(
         &self,
         partition: &[Part],
-        range: Range,
+        mut range: Range,
     ) -> Result<PageOf<E::Message>, Error> {
-        decode_page::<E>(self.tables.scan(E::TABLE, partition, range).await?)
+        loop {
+            let page = self.tables.scan(E::TABLE, partition, range.clone()).await?;
+            if page.rows.is_empty() && page.next.is_some() {
+                range.cursor = page.next;
+                // What was deleted or has expired may be much: others get their turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            return decode_page::<E>(page);
+        }
+    }
+
+    /// Reads all rows of the partition in which `key` lies, in order: for partitions whose number of rows is bounded by their key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::scan`].
+    pub async fn scan_all<E: Entity>(
+        &self,
+        key: E::Key<'_>,
+    ) -> Result<Vec<(Vec<Part>, E::Message)>, Error> {
+        let partition = E::key(key).partition;
+        let mut range = Range::default();
+        let mut rows = Vec::new();
+        loop {
+            let page = self.scan_partition::<E>(&partition, range.clone()).await?;
+            rows.extend(page.rows);
+            range.cursor = page.next;
+            if range.cursor.is_none() {
+                return Ok(rows);
+            }
+        }
     }
 
     /// Writes derived or inserted rows (made by [`write()`] and [`delete`]).
@@ -174,9 +202,19 @@ impl Store {
     pub async fn scan_edited_partition<E: Entity>(
         &self,
         partition: &[Part],
-        range: Range,
+        mut range: Range,
     ) -> Result<PageOf<EditedRow<E::Message>>, Error> {
-        let (page, etags) = self.tables.scan_edited(E::TABLE, partition, range).await?;
+        let (page, etags) = loop {
+            let (page, etags) = self
+                .tables
+                .scan_edited(E::TABLE, partition, range.clone())
+                .await?;
+            if !page.rows.is_empty() || page.next.is_none() {
+                break (page, etags);
+            }
+            range.cursor = page.next;
+            tokio::task::yield_now().await;
+        };
         let mut rows = Vec::with_capacity(page.rows.len());
         for (row, etag) in page.rows.into_iter().zip(etags) {
             rows.push((
@@ -191,6 +229,30 @@ impl Store {
             rows,
             next: page.next,
         })
+    }
+
+    /// Reads all rows that callers edit, of the partition in which `key` lies, in order: for partitions whose number of rows is bounded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::scan`].
+    pub async fn scan_all_edited<E: Entity>(
+        &self,
+        key: E::Key<'_>,
+    ) -> Result<Vec<(Vec<Part>, EditedRow<E::Message>)>, Error> {
+        let partition = E::key(key).partition;
+        let mut range = Range::default();
+        let mut rows = Vec::new();
+        loop {
+            let page = self
+                .scan_edited_partition::<E>(&partition, range.clone())
+                .await?;
+            rows.extend(page.rows);
+            range.cursor = page.next;
+            if range.cursor.is_none() {
+                return Ok(rows);
+            }
+        }
     }
 
     /// Writes a row that callers edit, or deletes it, if the condition holds.

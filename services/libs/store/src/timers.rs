@@ -26,6 +26,9 @@ pub const LAG: Duration = Duration::from_secs(3);
 /// Buckets of one walk at most: after an outage a walker catches up in steps.
 const MAX_BUCKETS: u64 = 64;
 
+/// Timers of one read. Nearly all reads find none, so they must be of the cheap kind: a store may read large pages on other threads.
+const PAGE: usize = 256;
+
 /// The write that arms a timer: after `due_us` (µs since 1970) `service` gets a notice of this kind about `subject`.
 ///
 /// `name` says under whose key the notice comes and in which shard the timer lies: a device's id, or for anything else within the tenant
@@ -151,7 +154,7 @@ pub async fn walk(
         let mut range = Range {
             from: Some(from_us.into()),
             below: Some(until_us.into()),
-            limit: limit.max(1),
+            limit: limit.clamp(1, PAGE),
             ..Range::default()
         };
         loop {

@@ -1,9 +1,7 @@
 //! Informs, and the way of a device to its settings.
 
-use super::{Provisioning, SERVICE, Turn, is_busy, of_store};
+use super::{Provisioning, SERVICE, Turn, is_busy};
 use crate::{
-    conclusion::{self, Cause},
-    derived,
     operations::has,
     plan::{self, Progress, Step},
     profiles::Profiles,
@@ -12,7 +10,10 @@ use crate::{
     sighting,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use platen_bus::Failure;
+use platen_bus::{
+    Failure,
+    derived::{self, Cause},
+};
 use platen_cwmp::event_code::EventCode;
 use platen_fleet::{device, expression::ResourceView};
 use platen_proto::{
@@ -25,6 +26,7 @@ use platen_proto::{
     store::v1::{Command, Desired},
 };
 use platen_store::{
+    commands,
     table::Range,
     tables::{ObservedDevices, Parameters, Registrations},
 };
@@ -56,7 +58,7 @@ impl Provisioning {
         report: &Report,
         inform: &Inform,
     ) -> Result<(), Failure> {
-        let profiles = self.profiles.of(cause.tenant).await.map_err(of_store)?;
+        let profiles = self.profiles.of(cause.tenant).await?;
         let first = report.part == 0;
         let bootstrap = first && has(inform, &EventCode::Bootstrap);
         let key = QuietDevices::key(cause.tenant, cause.device);
@@ -75,7 +77,16 @@ impl Provisioning {
         if first {
             turn.row.waking.clear();
             turn.row.wake_attempt = 0;
+            if !turn.row.waiting_diagnostics.is_empty()
+                && let Some(root) = inform
+                    .parameters
+                    .iter()
+                    .find_map(|parameter| sighting::root(&parameter.path))
+            {
+                root.clone_into(&mut turn.row.root);
+            }
             self.read_back(&mut turn, report, inform).await?;
+            self.read_diagnostic(&mut turn, report, inform).await?;
             match self
                 .select(&mut turn, report, inform, &profiles, bootstrap)
                 .await?
@@ -152,7 +163,11 @@ impl Provisioning {
             // Overtaken by a newer one, which brings all that is still wanted.
             return Ok(());
         }
-        let profiles = self.profiles.of(cause.tenant).await.map_err(of_store)?;
+        if done.unanswered {
+            // It stays in the queue: the next session sends it again, and too many such sessions end that.
+            return Ok(());
+        }
+        let profiles = self.profiles.of(cause.tenant).await?;
         let settings = self.settings(cause, &profiles, &turn.row);
         let mut progress = Progress::of(&turn.row);
         match &done.outcome {
@@ -190,7 +205,7 @@ impl Provisioning {
         values: &[ParameterValue],
     ) -> Result<(), Failure> {
         let cause = turn.cause;
-        let profiles = self.profiles.of(cause.tenant).await.map_err(of_store)?;
+        let profiles = self.profiles.of(cause.tenant).await?;
         if !values.iter().any(|value| profiles.sets(&value.path)) {
             return Ok(());
         }
@@ -257,8 +272,7 @@ impl Provisioning {
         let registration = self
             .store
             .get_edited::<Registrations>(at)
-            .await
-            .map_err(of_store)?
+            .await?
             .map(device::registration);
         if registration
             .as_ref()
@@ -288,11 +302,7 @@ impl Provisioning {
             row.profiles.clear();
             return Ok(Some(Known::No));
         }
-        let stored = self
-            .store
-            .get::<ObservedDevices>(at)
-            .await
-            .map_err(of_store)?;
+        let stored = self.store.get::<ObservedDevices>(at).await?;
         let current = !bootstrap
             && stored
                 .as_ref()
@@ -479,7 +489,7 @@ impl Provisioning {
             ..plan_command(&cause, cause.now_us)
         };
         self.counters.sent.add(batch.len() as u64, &[]);
-        turn.writes.push(conclusion::queue(&command));
+        turn.writes.push(commands::queue(&command));
         turn.row.command = command.id;
         turn.row.command_time_us = command.create_time_us;
         turn.row.sent = digest.into();
@@ -495,8 +505,7 @@ impl Provisioning {
             let page = self
                 .store
                 .scan::<Parameters>((cause.tenant, cause.device, 0), range)
-                .await
-                .map_err(of_store)?;
+                .await?;
             let chunks = page
                 .rows
                 .into_iter()
@@ -543,7 +552,7 @@ fn withdraw(turn: &mut Turn<'_>) {
         id: std::mem::take(&mut row.command),
         ..plan_command(&turn.cause, row.command_time_us)
     };
-    turn.writes.push(conclusion::leave(&command));
+    turn.writes.push(commands::leave(&command));
     row.command_time_us = 0;
     row.unanswered = 0;
     row.sent.clear();

@@ -1,16 +1,18 @@
 //! Operations: from the notice that there is one to its end; and connection requests for what waits.
 
-use super::{OVERDUE, Provisioning, SERVICE, Task, Turn, WAKE_RETRY, of_store};
+use super::{OVERDUE, Provisioning, SERVICE, Turn, WAKE_RETRY};
 use crate::{
-    conclusion::{self, Cause},
-    derived,
-    operations::{self, Answer, End, ReadBack, has},
+    operations::{self, Answer, ReadBack, has},
     quiet::QuietDevices,
     waking,
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
-use platen_bus::{Failure, NewRecord};
+use platen_bus::{
+    Failure, NewRecord,
+    derived::{self, Cause},
+};
 use platen_cwmp::event_code::EventCode;
+use platen_fleet::operation;
 use platen_proto::{
     event::v1::{DeviceRequest, Inform, TransferComplete},
     operation::v1::{
@@ -18,10 +20,15 @@ use platen_proto::{
         operation_request::Action,
     },
     report::v1::{CommandDone, Report, Wake, Woken, command_done::Outcome},
-    store::v1::{Claim, Command, Desired, claim::By},
+    store::v1::{Command, Desired, RunningDiagnostic, claim::By},
     topic::{Kind, Topic},
 };
-use platen_store::{table::Write, timers};
+use platen_store::{
+    commands,
+    progress::{self, End, Task},
+    table::Write,
+    timers,
+};
 use prost::Message;
 use tracing::debug;
 
@@ -53,7 +60,7 @@ impl Provisioning {
             );
             return Ok(());
         };
-        if task.progress.as_ref().is_some_and(conclusion::is_over) {
+        if task.progress.as_ref().is_some_and(progress::is_over) {
             return Ok(());
         }
         let ours = task.command.owner == SERVICE;
@@ -65,7 +72,7 @@ impl Provisioning {
             .any(|open| open == id);
         if ours && !is_known {
             if turn.row.open_operations.len() >= MAX_OPEN
-                && self.claim(cause, id, By::Cancellation).await?
+                && self.take(cause, id, By::Cancellation).await?
             {
                 let end = End::failed(
                     "TOO_MANY_OPERATIONS",
@@ -75,6 +82,9 @@ impl Provisioning {
                 return self.commit(turn).await;
             }
             turn.row.open_operations.push(id.to_owned());
+            if matches!(action(&task.command), Some(Action::Diagnostic(_))) {
+                turn.row.waiting_diagnostics.push(id.to_owned());
+            }
         }
         // Whoever owns the operation asks first, once it is in the queue; further tries are ours for all.
         let wakes =
@@ -94,11 +104,7 @@ impl Provisioning {
         let Some((mut turn, task)) = self.begin_task(cause, id).await? else {
             return Ok(());
         };
-        let claim = self
-            .store
-            .claim_of(cause.tenant, id)
-            .await
-            .map_err(of_store)?;
+        let claim = self.store.claim_of(cause.tenant, id).await?;
         if claim.is_none_or(|claim| claim.by() != By::Cancellation) {
             return Ok(());
         }
@@ -111,7 +117,7 @@ impl Provisioning {
         let Some((mut turn, task)) = self.begin_task(cause, id).await? else {
             return Ok(());
         };
-        if self.claim(cause, id, By::Expiry).await? {
+        if self.take(cause, id, By::Expiry).await? {
             self.end(&mut turn, task, End::Expired);
         } else if turn.row.open_operations.iter().any(|open| open == id) {
             // A session has it and has not answered: if the device never comes again, nobody else closes it.
@@ -135,16 +141,23 @@ impl Provisioning {
         {
             return Ok(());
         }
-        turn.writes.push(conclusion::leave(&verification(
+        turn.writes.push(commands::leave(&verification(
             cause,
             &task.command,
             Vec::new(),
         )));
-        self.end(
-            &mut turn,
-            task,
-            End::unknown("the device took it and has not reported its end in time"),
-        );
+        let is_begun = turn.row.diagnostic.as_ref().is_some_and(|running| {
+            running.operation == id && !running.unanswered && !running.session.is_empty()
+        });
+        let end = if is_begun {
+            End::failed(
+                "TIMED_OUT",
+                "the device has not reported the end of the diagnostic in time",
+            )
+        } else {
+            End::unknown("the device took it and has not reported its end in time")
+        };
+        self.end(&mut turn, task, end);
         self.commit(turn).await
     }
 
@@ -176,22 +189,23 @@ impl Provisioning {
         let mut done = done.clone();
         // If this record's progress was written and the device's row was not, the progress has what the answer brought: it is not added a second time.
         let is_folded = task.progress.as_ref().is_some_and(|progress| {
-            !conclusion::is_over(progress) && progress.position >= cause.version
+            !progress::is_over(progress) && progress.position >= cause.version
         });
         if is_folded && let Some(Outcome::Result(result)) = &mut done.outcome {
             *result = OperationResult::default();
         }
-        let claim = self
-            .store
-            .claim_of(cause.tenant, &task.command.id)
-            .await
-            .map_err(of_store)?;
         let task = Task {
-            started_us: claim.map_or(cause.now_us, |claim| claim.time_us),
+            started_us: if task.started_us == 0 {
+                cause.now_us
+            } else {
+                task.started_us
+            },
             ..task
         };
         if done.command == task.command.id {
             self.answered(&mut turn, report, &done, task).await?;
+        } else if matches!(action(&task.command), Some(Action::Diagnostic(_))) {
+            self.diagnosed(&mut turn, report, &done, task);
         } else {
             self.verified(&mut turn, report, &done, task);
         }
@@ -206,13 +220,18 @@ impl Provisioning {
         done: &CommandDone,
         task: Task,
     ) -> Result<(), Failure> {
-        let so_far = task.so_far();
+        let so_far = so_far(&task);
         if let (false, Some(Outcome::Result(part))) = (report.last, &done.outcome) {
             let result = operations::merged(so_far, part.clone());
             if result.encoded_len() > operations::MAX_RESULT {
                 self.end(turn, task, operations::too_large());
-            } else if conclusion::is_open(task.progress.as_ref()) {
-                turn.writes.push(task.running(&turn.cause, result));
+            } else if progress::is_open(task.progress.as_ref()) {
+                turn.writes.push(progress::running(
+                    turn.cause.tenant,
+                    &task,
+                    result,
+                    turn.cause.version,
+                ));
             }
             return Ok(());
         }
@@ -231,7 +250,15 @@ impl Provisioning {
                         .await?;
                 }
             }
-            Answer::Awaits(result) => await_report(turn, &task, result),
+            Answer::Awaits(result) => {
+                await_report(turn, &task, result);
+                if let Some(running) = running_diagnostic(&mut turn.row, &task.command.id) {
+                    report.session.clone_into(&mut running.session);
+                    running.unanswered = false;
+                }
+            }
+            // It stays open, and claimed, so that it is not sent again.
+            Answer::Missing => {}
         }
         Ok(())
     }
@@ -253,19 +280,24 @@ impl Provisioning {
             return;
         }
         let read = match &done.outcome {
-            Some(Outcome::Result(part)) => Some(operations::merged(task.so_far(), part.clone())),
+            Some(Outcome::Result(part)) => Some(operations::merged(so_far(&task), part.clone())),
             Some(Outcome::Fault(_) | Outcome::Failed(_)) | None => None,
         };
         match read {
             Some(read) if !report.last => {
-                if conclusion::is_open(task.progress.as_ref()) {
-                    turn.writes.push(task.running(&turn.cause, read));
+                if progress::is_open(task.progress.as_ref()) {
+                    turn.writes.push(progress::running(
+                        turn.cause.tenant,
+                        &task,
+                        read,
+                        turn.cause.version,
+                    ));
                 }
             }
             read => {
                 let end = operations::compared(wanted_values(&task.command), read.as_ref());
                 self.end(turn, task, end);
-                turn.writes.push(conclusion::leave(&check));
+                turn.writes.push(commands::leave(&check));
             }
         }
     }
@@ -344,7 +376,7 @@ impl Provisioning {
             );
             return Ok(());
         };
-        let end = end(task.so_far());
+        let end = end(so_far(&task));
         self.end(&mut turn, task, end);
         self.commit(turn).await
     }
@@ -365,7 +397,7 @@ impl Provisioning {
         for id in overtaken {
             forget(&mut turn.row, &id);
             if let Some(task) = self.task(&cause, &id).await? {
-                turn.writes.push(conclusion::leave(&verification(
+                turn.writes.push(commands::leave(&verification(
                     &cause,
                     &task.command,
                     Vec::new(),
@@ -382,13 +414,15 @@ impl Provisioning {
             let request = task.command.request.clone().unwrap_or_default();
             match operations::read_back(&task.command.id, &request, inform, reboots == 1) {
                 ReadBack::Ended(end) => self.end(turn, task, *end),
-                ReadBack::Awaits => await_report(turn, &task, task.so_far()),
+                ReadBack::Awaits => {
+                    await_report(turn, &task, so_far(&task));
+                    if let Some(running) = running_diagnostic(&mut turn.row, &task.command.id) {
+                        running.unanswered = true;
+                    }
+                }
                 ReadBack::Read(paths) => {
-                    turn.writes.push(conclusion::queue(&verification(
-                        &cause,
-                        &task.command,
-                        paths,
-                    )));
+                    turn.writes
+                        .push(commands::queue(&verification(&cause, &task.command, paths)));
                     await_report(turn, &task, OperationResult::default());
                 }
             }
@@ -404,24 +438,17 @@ impl Provisioning {
         row: &Desired,
     ) -> Result<Vec<Task>, Failure> {
         let tasks = stream::iter(row.open_operations.clone()).map(|id| async move {
-            let claim = self
-                .store
-                .claim_of(cause.tenant, &id)
-                .await
-                .map_err(of_store)?;
+            let claim = self.store.claim_of(cause.tenant, &id).await?;
             // The session at hand, or a later one when this record is handled late, may answer yet.
             let claim = claim.filter(|claim| {
                 claim.by() == By::Session
                     && claim.holder != report.session
                     && claim.time_us < report.time_us
             });
-            let Some(claim) = claim else {
+            if claim.is_none() {
                 return Ok::<_, Failure>(None);
-            };
-            Ok(self.task(cause, &id).await?.map(|task| Task {
-                started_us: claim.time_us,
-                ..task
-            }))
+            }
+            self.task(cause, &id).await
         });
         let found: Vec<Option<Task>> = tasks.buffered(CONCURRENT).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
@@ -458,15 +485,8 @@ impl Provisioning {
                 .progress(cause, &id)
                 .await?
                 .as_ref()
-                .is_some_and(conclusion::is_over);
-            if !is_over
-                && self
-                    .store
-                    .claim_of(cause.tenant, &id)
-                    .await
-                    .map_err(of_store)?
-                    .is_none()
-            {
+                .is_some_and(progress::is_over);
+            if !is_over && self.store.claim_of(cause.tenant, &id).await?.is_none() {
                 turn.row.waking.push(id);
             }
         }
@@ -499,75 +519,53 @@ impl Provisioning {
         };
         // What this very record has ended is ended again: its event may not have left.
         let is_over = task.progress.as_ref().is_some_and(|progress| {
-            conclusion::is_over(progress) && progress.position != cause.version
+            progress::is_over(progress) && progress.position != cause.version
         });
         Ok((!is_over).then_some((turn, task)))
     }
 
     /// Takes an operation so that no session does. `false`: somebody else has it.
-    async fn claim(&self, cause: &Cause<'_>, id: &str, by: By) -> Result<bool, Failure> {
-        let claim = Claim {
-            by: by.into(),
-            holder: SERVICE.to_owned(),
-            time_us: cause.now_us,
-        };
-        let found = self
-            .store
-            .claim(cause.tenant, id, &claim)
-            .await
-            .map_err(of_store)?;
-        Ok(found.is_none_or(|found| found == claim))
+    async fn take(&self, cause: &Cause<'_>, id: &str, by: By) -> Result<bool, Failure> {
+        let (store, now_us) = (&self.store, cause.now_us);
+        Ok(store.take(cause.tenant, id, by, SERVICE, now_us).await?)
     }
 
     /// An operation is over.
-    fn end(&self, turn: &mut Turn<'_>, task: Task, end: End) {
+    pub(super) fn end(&self, turn: &mut Turn<'_>, task: Task, end: End) {
         forget(&mut turn.row, &task.command.id);
-        let (writes, event) = conclusion::over(
-            &turn.cause,
-            &task.command,
-            task.progress,
-            task.started_us,
-            end,
-        );
-        turn.writes.extend(writes);
-        if event.is_some() {
-            self.counters.ended.add(1, &[]);
+        if running_diagnostic(&mut turn.row, &task.command.id).is_some() {
+            let read = verification(&turn.cause, &task.command, Vec::new());
+            turn.writes.push(commands::leave(&read));
+            turn.row.diagnostic = None;
         }
-        turn.records.extend(event);
+        turn.writes.push(commands::leave(&task.command));
+        if let Some((write, event)) = operation::over(&turn.cause, &task, end) {
+            self.counters.ended.add(1, &[]);
+            turn.writes.push(write);
+            turn.records.push(event);
+        }
     }
 }
 
-impl Task {
-    /// The result that earlier parts of an answer, or the answer before the report, brought.
-    fn so_far(&self) -> OperationResult {
-        let running = self
-            .progress
-            .as_ref()
-            .filter(|progress| progress.state() == State::Running);
-        running
-            .and_then(|progress| progress.result.clone())
-            .unwrap_or_default()
-    }
-
-    /// The write that says that the operation goes on.
-    fn running(&self, cause: &Cause<'_>, result: OperationResult) -> Write {
-        conclusion::running(
-            cause,
-            &self.command.id,
-            self.progress.as_ref(),
-            self.started_us,
-            result,
-        )
-    }
+/// The result that earlier parts of an answer, or the answer before the report, brought.
+pub(super) fn so_far(task: &Task) -> OperationResult {
+    let running = task
+        .progress
+        .as_ref()
+        .filter(|progress| progress.state() == State::Running);
+    running
+        .and_then(|progress| progress.result.clone())
+        .unwrap_or_default()
 }
 
 /// The device will report the end of an operation: until then it runs, for a bounded time.
 fn await_report(turn: &mut Turn<'_>, task: &Task, result: OperationResult) {
     let (cause, id) = (turn.cause, &task.command.id);
-    turn.writes.push(conclusion::leave(&task.command));
+    turn.writes.push(commands::leave(&task.command));
     forget(&mut turn.row, id);
-    if conclusion::is_open(task.progress.as_ref()) {
-        turn.writes.push(task.running(&cause, result));
+    if progress::is_open(task.progress.as_ref()) {
+        turn.writes
+            .push(progress::running(cause.tenant, task, result, cause.version));
         let patience_us = task
             .command
             .request
@@ -579,13 +577,23 @@ fn await_report(turn: &mut Turn<'_>, task: &Task, result: OperationResult) {
     }
 }
 
-fn forget(row: &mut Desired, id: &str) {
+/// The diagnostic that the device was asked for, if it is this operation's.
+fn running_diagnostic<'a>(row: &'a mut Desired, id: &str) -> Option<&'a mut RunningDiagnostic> {
+    row.diagnostic
+        .as_mut()
+        .filter(|running| running.operation == id)
+}
+
+/// Nothing of the operation waits any more.
+pub(super) fn forget(row: &mut Desired, id: &str) {
+    row.waiting_diagnostics.retain(|waiting| waiting != id);
     row.open_operations.retain(|open| open != id);
     row.awaiting.retain(|open| open != id);
     row.waking.retain(|open| open != id);
 }
 
-fn action(command: &Command) -> Option<&Action> {
+/// What an operation asks for.
+pub(super) fn action(command: &Command) -> Option<&Action> {
     command
         .request
         .as_ref()
@@ -611,8 +619,8 @@ fn values_of(done: &CommandDone, command: &Command) -> Vec<ParameterValue> {
     }
 }
 
-/// The command that reads back what a SetParameterValues was to set. In the queue it stands where the operation stood.
-fn verification(cause: &Cause<'_>, command: &Command, paths: Vec<String>) -> Command {
+/// The command that reads back what a SetParameterValues was to set, or what a diagnostic brought. In the queue it stands where the operation stood.
+pub(super) fn verification(cause: &Cause<'_>, command: &Command, paths: Vec<String>) -> Command {
     Command {
         id: derived::id(&["verify", &command.id]),
         tenant: cause.tenant.to_owned(),

@@ -1,6 +1,7 @@
 //! The service on the embedded store and log: reports and notices in, queue, progress, marks and events out.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod diagnostics;
 mod idle;
 mod operations;
 mod profiles;

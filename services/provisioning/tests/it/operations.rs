@@ -1,6 +1,8 @@
 //! Operations from their notice to their end.
 
-use crate::rig::{DEVICE, Rig, TENANT, answer, fault, inform, said, set_values, status, values};
+use crate::rig::{
+    Rig, TENANT, answer, fault, inform, said, set_values, status, unanswered, values,
+};
 use platen_proto::{
     device::v1::CwmpFault,
     event::v1::{DeviceRequest, TransferComplete},
@@ -11,7 +13,6 @@ use platen_proto::{
     report::v1::{Report, Woken, command_done::Outcome, report::Body},
     store::v1::{Claim, claim::By},
 };
-use platen_store::{Entity, table::Part, tables::Timers};
 use std::{sync::atomic::Ordering, time::Duration};
 
 const PERIODIC: &[(&str, &str)] = &[("2 PERIODIC", "")];
@@ -67,31 +68,6 @@ async fn state(rig: &Rig, id: &str) -> (State, String) {
         progress.state(),
         progress.error.map(|error| error.code).unwrap_or_default(),
     )
-}
-
-/// The kinds and subjects of the timers that the service has armed and that are not due.
-async fn timers(rig: &Rig, within: Duration) -> Vec<(String, String)> {
-    let service = platen_store::table::Part::from("provisioning");
-    let shard = Part::from(platen_ids::shard(TENANT, DEVICE));
-    let mut found = Vec::new();
-    let from = rig.now_us().unsigned_abs() / 300_000_000;
-    for bucket in from..=from + within.as_secs() / 300 + 1 {
-        let page = rig
-            .store
-            .tables()
-            .scan(
-                Timers::TABLE,
-                &[service.clone(), shard.clone(), Part::from(bucket)],
-                platen_store::table::Range::default(),
-            )
-            .await
-            .unwrap();
-        for row in page.rows {
-            let timer: platen_proto::store::v1::Timer = prost::Message::decode(row.value).unwrap();
-            found.push((timer.kind, timer.subject));
-        }
-    }
-    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,7 +230,7 @@ async fn a_transfer_that_is_never_reported_is_given_up() {
     rig.claim("op", "s1").await;
     rig.report(answer(&command, "s1", 1, status(1))).await;
     assert!(
-        timers(&rig, Duration::from_secs(86_500))
+        rig.timers(Duration::from_secs(86_500))
             .await
             .contains(&("OPERATION_OVERDUE".into(), "op".into()))
     );
@@ -417,6 +393,39 @@ async fn a_set_without_answer_is_read_back_and_compared() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_that_was_sent_and_got_no_readable_answer_is_read_back() {
+    let mut rig = Rig::start().await;
+    let command = rig.operate("op", set_values(&[("Device.A", "1")])).await;
+    rig.claim("op", "s1").await;
+    rig.report(unanswered(&command, "s1", 1)).await;
+    assert_eq!(rig.progress("op").await, None, "nobody knows yet");
+
+    rig.report(inform("s2", PERIODIC, &[])).await;
+    let queue = rig.queue().await;
+    let [check] = &queue[..] else {
+        panic!("{queue:?}")
+    };
+    assert!(!check.once && check.operation == "op");
+    rig.report(answer(check, "s2", 1, values(&[("Device.A", "1")])))
+        .await;
+
+    assert_eq!(state(&rig, "op").await, (State::Succeeded, String::new()));
+    assert!(rig.queue().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reboot_that_was_sent_and_got_no_readable_answer_shows_in_the_next_inform() {
+    let mut rig = Rig::start().await;
+    let command = rig.operate("op", Action::Reboot(Reboot::default())).await;
+    rig.claim("op", "s1").await;
+    rig.report(unanswered(&command, "s1", 1)).await;
+
+    rig.report(inform("s2", &[("M Reboot", "op")], &[])).await;
+
+    assert_eq!(state(&rig, "op").await, (State::Succeeded, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_without_answer_waits_for_its_report() {
     let mut rig = Rig::start().await;
     rig.operate("op", download()).await;
@@ -535,7 +544,7 @@ async fn who_claims_first_decides_between_session_cancellation_and_expiry() {
     rig.notice("OPERATION_EXPIRED", "op3").await;
     assert_eq!(rig.progress("op3").await, None, "the session has it");
     assert!(
-        timers(&rig, Duration::from_secs(4_000))
+        rig.timers(Duration::from_secs(4_000))
             .await
             .contains(&("OPERATION_OVERDUE".into(), "op3".into()))
     );
@@ -554,7 +563,7 @@ async fn a_device_that_does_not_come_is_asked_again() {
     assert_eq!(rig.wake().await, 1);
     rig.report(woken("w1", false)).await;
     assert!(
-        timers(&rig, Duration::from_secs(60))
+        rig.timers(Duration::from_secs(60))
             .await
             .contains(&("WAKE_RETRY".into(), "1".into()))
     );

@@ -16,17 +16,17 @@ use platen_proto::{
     },
     provisioning::v1::Profile,
     report::v1::{CommandDone, Notice, Report, command_done::Outcome, report::Body},
-    store::v1::{Claim, Command, Desired, ProfileRow, Progress, claim::By},
+    store::v1::{Claim, Command, Desired, ProfileRow, Progress, Timer, claim::By},
     topic::{Kind, Topic},
 };
 use platen_provisioning::{Config, Deps, run};
 use platen_runtime::{keys::Keys, metrics::Metrics};
 use platen_sessions::{DecidedMarks, memory::MemoryMarks};
 use platen_store::{
-    Error, Store, Tables, commands,
+    Entity, Error, Store, Tables, commands,
     embedded::EmbeddedTables,
     table::{Edited, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Write},
-    tables::{DesiredStates, Profiles, ProgressOfOperations},
+    tables::{DesiredStates, Profiles, ProgressOfOperations, Timers},
 };
 use prost::Message;
 use std::{
@@ -240,9 +240,9 @@ impl Rig {
         }
     }
 
-    /// An operation, as northbound writes it: rows, then the notice.
-    pub(crate) async fn operate(&mut self, id: &str, action: Action) -> Command {
-        let command = Command {
+    /// An operation of now.
+    pub(crate) fn operation(&self, id: &str, action: Action) -> Command {
+        Command {
             id: id.into(),
             tenant: TENANT.into(),
             device: DEVICE.into(),
@@ -257,7 +257,12 @@ impl Rig {
             expire_time_us: self.clock_us + 7 * 86_400 * SECOND,
             wake: true,
             ..Command::default()
-        };
+        }
+    }
+
+    /// An operation, as northbound writes it: rows, then the notice.
+    pub(crate) async fn operate(&mut self, id: &str, action: Action) -> Command {
+        let command = self.operation(id, action);
         let mut writes = commands::record_operation(&command);
         writes.push(commands::enqueue(
             &command,
@@ -332,6 +337,31 @@ impl Rig {
             .get::<ProgressOfOperations>((TENANT, operation))
             .await
             .unwrap()
+    }
+
+    /// The kinds and subjects of the timers that the service has armed and that are not due.
+    pub(crate) async fn timers(&self, within: Duration) -> Vec<(String, String)> {
+        let service = Part::from("provisioning");
+        let shard = Part::from(platen_ids::shard(TENANT, DEVICE));
+        let mut found = Vec::new();
+        let from = self.now_us().unsigned_abs() / 300_000_000;
+        for bucket in from..=from + within.as_secs() / 300 + 1 {
+            let page = self
+                .store
+                .tables()
+                .scan(
+                    Timers::TABLE,
+                    &[service.clone(), shard.clone(), Part::from(bucket)],
+                    Range::default(),
+                )
+                .await
+                .unwrap();
+            for row in page.rows {
+                let timer: Timer = Message::decode(row.value).unwrap();
+                found.push((timer.kind, timer.subject));
+            }
+        }
+        found
     }
 
     pub(crate) async fn is_marked(&self, session: &str, ordinal: u32) -> bool {
@@ -438,6 +468,19 @@ pub(crate) fn answer(command: &Command, session: &str, ordinal: u32, outcome: Ou
         owner: command.owner.clone(),
         operation: command.operation.clone(),
         outcome: Some(outcome),
+        ..CommandDone::default()
+    };
+    said(session, ordinal, Body::CommandDone(done))
+}
+
+/// The edge sent a command and could read no answer to it.
+pub(crate) fn unanswered(command: &Command, session: &str, ordinal: u32) -> Report {
+    let done = CommandDone {
+        command: command.id.clone(),
+        owner: command.owner.clone(),
+        operation: command.operation.clone(),
+        outcome: Some(Outcome::Failed("the device gave no answer".into())),
+        unanswered: true,
         ..CommandDone::default()
     };
     said(session, ordinal, Body::CommandDone(done))
