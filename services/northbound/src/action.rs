@@ -4,11 +4,11 @@ use crate::refusal::{Refusal, Violation};
 use platen_cwmp::date_time::{DateTime, Meaning};
 use platen_datamodel::path::Path;
 use platen_proto::operation::v1::{
-    ChangeDuState, Download, OperationRequest, ParameterAttribute, Raw, ScheduleDownload,
-    SetParameterAttributes, SetParameterValues, TimeWindow, Upload, du_operation,
-    operation_request::Action,
+    ChangeDuState, Diagnostic, Download, OperationRequest, ParameterAttribute, Raw,
+    ScheduleDownload, SetParameterAttributes, SetParameterValues, TimeWindow, Upload, diagnostic,
+    du_operation, operation_request::Action,
 };
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
 /// Types of parameter values (TR-106 §3.3), besides which `xsd:` types of vendors are not accepted.
 const TYPES: [&str; 9] = [
@@ -44,7 +44,7 @@ const MODES: [&str; 4] = [
 ///
 /// # Errors
 ///
-/// [`Refusal::Invalid`] with every field that is wrong; [`Refusal::Unimplemented`] for what this release does not do.
+/// [`Refusal::Invalid`] with every field that is wrong.
 pub(crate) fn check(
     request: &OperationRequest,
     now_us: i64,
@@ -56,16 +56,6 @@ pub(crate) fn check(
             "",
             "exactly one action is needed, such as getParameterValues",
         ),
-        Some(Action::Diagnostic(_)) => {
-            return Err(Refusal::Unimplemented(
-                "diagnostics are not part of this release".to_owned(),
-            ));
-        }
-        Some(Action::ScheduleDownload(schedule)) if !schedule.artifact.is_empty() => {
-            return Err(Refusal::Unimplemented(
-                "scheduleDownload takes a url; for an artifact, use download".to_owned(),
-            ));
-        }
         Some(action) => action_findings(action, &mut found),
     }
     if !(-100..=100).contains(&request.priority) {
@@ -119,8 +109,8 @@ fn action_findings(action: &Action, found: &mut Findings) {
         Action::Reboot(_)
         | Action::FactoryReset(_)
         | Action::GetQueuedTransfers(_)
-        | Action::GetRpcMethods(_)
-        | Action::Diagnostic(_) => {}
+        | Action::GetRpcMethods(_) => {}
+        Action::Diagnostic(diagnostic) => self::diagnostic(diagnostic, found),
     }
 }
 
@@ -256,7 +246,7 @@ fn schedule_download(schedule: &ScheduleDownload, found: &mut Findings) {
     file_type(
         "scheduleDownload.fileType",
         &schedule.file_type,
-        true,
+        schedule.artifact.is_empty(),
         found,
     );
     for (field, text) in [
@@ -340,6 +330,47 @@ fn file_type(field: &str, text: &str, needed: bool, found: &mut Findings) {
     if !formed || text.len() > 64 {
         found.add(field, "must be a number and a name, such as \"1 Firmware Upgrade Image\", with at most 64 characters");
     }
+}
+
+fn diagnostic(diagnostic: &Diagnostic, found: &mut Findings) {
+    let Some(diagnostic::Kind::IpPing(ping)) = &diagnostic.kind else {
+        return found.add("diagnostic", "needs a kind, such as ipPing");
+    };
+    if !is_host(&ping.host) {
+        found.add(
+            "diagnostic.ipPing.host",
+            "must be a host name or an IP address, with at most 256 characters",
+        );
+    }
+    for (field, value, most) in [
+        ("numberOfRepetitions", ping.number_of_repetitions, 1_000),
+        ("timeoutMs", ping.timeout_ms, 60_000),
+        ("dataBlockSize", ping.data_block_size, 65_535),
+    ] {
+        if value > most {
+            found.add(
+                format!("diagnostic.ipPing.{field}"),
+                format!("must be at most {most}"),
+            );
+        }
+    }
+}
+
+/// Whether a device can be asked to reach a host of that name. Devices hand it to their shells: nothing else than a name or an address passes (DIAG-09).
+fn is_host(text: &str) -> bool {
+    if text.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 256 && name.split('.').all(is_label)
 }
 
 fn change_du_state(change: &ChangeDuState, found: &mut Findings) {
@@ -619,7 +650,12 @@ mod tests {
             json!({"upload": {"fileType": "2 Vendor Log File"}}),
             json!({"scheduleDownload": {"fileType": "1 Firmware Upgrade Image", "url": "https://a.example/f", "timeWindows":
                 [{"windowStart": 60, "windowEnd": 3600, "windowMode": "1 At Any Time", "userMessage": "", "maxRetries": -1}]}}),
+            json!({"scheduleDownload": {"artifact": "fw", "timeWindows":
+                [{"windowStart": 0, "windowEnd": 60, "windowMode": "2 Immediately"},
+                 {"windowStart": 60, "windowEnd": 90, "windowMode": "3 When Idle", "maxRetries": 2}]}}),
             json!({"scheduleInform": {"delaySeconds": 60}}),
+            json!({"diagnostic": {"ipPing": {"host": "printer-7.example.", "numberOfRepetitions": 3, "timeoutMs": 1000, "dataBlockSize": 64}}}),
+            json!({"diagnostic": {"ipPing": {"host": "2001:db8::1"}}}),
             json!({"reboot": {}}),
             json!({"factoryReset": {}}),
             json!({"changeDuState": {"operations": [{"install": {"url": "http://a.example/p"}},
@@ -639,9 +675,39 @@ mod tests {
     fn what_a_device_would_refuse_is_refused() {
         for (json, field) in [
             (json!({}), ""),
+            (json!({"diagnostic": {}}), ".diagnostic"),
             (
-                json!({"diagnostic": {"ipPing": {"host": "a"}}}),
-                "UNIMPLEMENTED",
+                json!({"diagnostic": {"ipPing": {"host": ""}}}),
+                ".diagnostic.ipPing.host",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": "a;reboot"}}}),
+                ".diagnostic.ipPing.host",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": "-f"}}}),
+                ".diagnostic.ipPing.host",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": format!("{}a", "a.".repeat(128))}}}),
+                ".diagnostic.ipPing.host",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": "a", "numberOfRepetitions": 1001}}}),
+                ".diagnostic.ipPing.numberOfRepetitions",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": "a", "timeoutMs": 60001}}}),
+                ".diagnostic.ipPing.timeoutMs",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": "a", "dataBlockSize": 65536}}}),
+                ".diagnostic.ipPing.dataBlockSize",
+            ),
+            (
+                json!({"scheduleDownload": {"artifact": "fw", "url": "http://a/", "timeWindows":
+                    [{"windowStart": 0, "windowEnd": 9, "windowMode": "1 At Any Time"}]}}),
+                ".scheduleDownload.url",
             ),
             (
                 json!({"getParameterValues": {"paths": []}}),

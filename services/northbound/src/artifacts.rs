@@ -22,7 +22,7 @@ use platen_proto::{
 };
 use platen_store::{
     rows::{EditedRow, SwappedRow},
-    table::{Expect, Part, Range},
+    table::Expect,
     tables::Artifacts,
 };
 use sha2::{Digest, Sha256};
@@ -160,29 +160,14 @@ impl ArtifactService for ArtifactApi {
         let asked = request.into_inner();
         let tenant = names::tenant(&asked.parent)?;
         caller.enters(&tenant, &asked.parent)?;
-        let query = ["artifacts", asked.parent.as_str()];
-        let after: Option<String> = page::position(&query, &asked.page_token)?;
-        let limit = page::size(asked.page_size, 50, 500)?;
-        let range = Range {
-            from: after.map(|id| Part::Text(format!("{id}\0"))),
-            limit,
-            ..Range::default()
+        let page = page::Asked {
+            query: &["artifacts", &asked.parent],
+            size: (asked.page_size, 50, 500),
+            token: &asked.page_token,
         };
-        let page = self
-            .0
-            .store
-            .scan_edited::<Artifacts>((tenant.as_str(), ""), range)
-            .await
-            .map_err(Refusal::from)?;
-        let next_page_token = match (page.next, page.rows.last()) {
-            (Some(_), Some((key, _))) => page::token(&query, &page::text_key(key))?,
-            _ => String::new(),
-        };
-        let artifacts = page
-            .rows
-            .into_iter()
-            .map(|(_, row)| resource(row))
-            .collect();
+        let (rows, next_page_token) =
+            page::edited::<Artifacts>(&self.0.store, (tenant.as_str(), ""), page).await?;
+        let artifacts = rows.into_iter().map(resource).collect();
         Ok(Response::new(ListArtifactsResponse {
             artifacts,
             next_page_token,

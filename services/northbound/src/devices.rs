@@ -312,6 +312,7 @@ impl DeviceApi {
                     && row.value.request_id == request_id
                     && !row.value.retired
                 {
+                    registration::drop_former(&self.0.store, tenant, &id, &row.value).await?;
                     // This very call, again. The password was shown once, unless the first call broke off before it was stored.
                     if registration::has_password(&self.0.store, tenant, &row.value.username)
                         .await?
@@ -333,13 +334,18 @@ impl DeviceApi {
             }
             let now_us = Api::now_us();
             let before = found.registration.as_ref().map(|row| &row.value);
+            if let Some(before) = before {
+                registration::drop_former(&self.0.store, tenant, &id, before).await?;
+            }
             let mut value = Registration {
                 tenant: tenant.to_string(),
                 device: id.to_string(),
                 oui: identity.oui().to_owned(),
                 product_class: identity.product_class().to_owned(),
                 serial_number: identity.serial_number().to_owned(),
-                username: credentials.username.clone(),
+                username: before
+                    .map(|before| before.username.clone())
+                    .unwrap_or_default(),
                 account: asked.account.clone(),
                 tags: asked.tags.clone(),
                 fields: asked.fields.clone(),
@@ -356,9 +362,7 @@ impl DeviceApi {
                 &mut value,
                 asked.connection_request_credentials.as_ref(),
             );
-            let former = before
-                .map(|before| before.username.clone())
-                .filter(|former| !former.is_empty() && *former != credentials.username);
+            registration::rename(&mut value, &credentials.username);
 
             futures::try_join!(
                 registration::reserve(&self.0.store, tenant, &id, &credentials.username),
@@ -370,9 +374,7 @@ impl DeviceApi {
             };
             let sealed = registration::seal(&self.0.keys, tenant, &credentials);
             registration::follow(&self.0.store, tenant, &id, Some(sealed)).await?;
-            if let Some(former) = former {
-                registration::drop_username(&self.0.store, tenant, &id, &former).await?;
-            }
+            registration::drop_former(&self.0.store, tenant, &id, &value).await?;
             self.told(tenant, &id, &etag).await;
             let made = resource(Found {
                 registration: Some(EditedRow { value, etag }),
@@ -430,10 +432,10 @@ impl DeviceApi {
                 (None, Some(observed)) => registration::adopt(observed, now_us),
                 (None, None) => return Err(Refusal::NotFound(asked.name.clone())),
             };
-            let former = value.username.clone();
+            registration::drop_former(&self.0.store, tenant, id, &value).await?;
             registration::apply(&self.0.keys, &mut value, asked, changed);
             let credentials = credentials.clone().map(|credentials| {
-                let username = [&credentials.username, &former]
+                let username = [&credentials.username, &value.username]
                     .into_iter()
                     .find(|name| !name.is_empty())
                     .cloned();
@@ -443,7 +445,7 @@ impl DeviceApi {
                 }
             });
             if let Some(credentials) = &credentials {
-                value.username.clone_from(&credentials.username);
+                registration::rename(&mut value, &credentials.username);
                 registration::reserve(&self.0.store, tenant, id, &value.username).await?;
             }
             self.announce(tenant, id).await?;
@@ -455,9 +457,7 @@ impl DeviceApi {
                 .as_ref()
                 .map(|credentials| registration::seal(&self.0.keys, tenant, credentials));
             registration::follow(&self.0.store, tenant, id, sealed).await?;
-            if !former.is_empty() && former != value.username {
-                registration::drop_username(&self.0.store, tenant, id, &former).await?;
-            }
+            registration::drop_former(&self.0.store, tenant, id, &value).await?;
             self.told(tenant, id, &etag).await;
             return Ok(resource(Found {
                 registration: Some(EditedRow { value, etag }),
@@ -494,6 +494,7 @@ impl DeviceApi {
                 }
             };
             registration::follow(&self.0.store, tenant, id, None).await?;
+            registration::drop_former(&self.0.store, tenant, id, &value).await?;
             self.told(tenant, id, &etag).await;
             return Ok(resource(Found {
                 registration: Some(EditedRow { value, etag }),
@@ -534,9 +535,9 @@ impl DeviceApi {
             // A device that has credentials keeps them, unless it is given others: it could not get in otherwise.
             let credentials = (value.username.is_empty() || asked.is_some())
                 .then(|| registration::make_credentials(asked, id, registration::random_password));
-            let former = value.username.clone();
+            registration::drop_former(&self.0.store, tenant, id, &value).await?;
             if let Some(credentials) = &credentials {
-                value.username.clone_from(&credentials.username);
+                registration::rename(&mut value, &credentials.username);
                 registration::reserve(&self.0.store, tenant, id, &value.username).await?;
             }
             value.admit_time_us = now_us.max(observed.last_inform_us + 1);
@@ -549,9 +550,7 @@ impl DeviceApi {
                 .as_ref()
                 .map(|credentials| registration::seal(&self.0.keys, tenant, credentials));
             registration::follow(&self.0.store, tenant, id, sealed).await?;
-            if !former.is_empty() && former != value.username {
-                registration::drop_username(&self.0.store, tenant, id, &former).await?;
-            }
+            registration::drop_former(&self.0.store, tenant, id, &value).await?;
             self.told(tenant, id, &etag).await;
             let made = resource(Found {
                 registration: Some(EditedRow { value, etag }),

@@ -12,6 +12,7 @@ use crate::{
     registration, time,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use platen_cwmp::rpc::is_secret;
 use platen_fleet::device::{self, timestamp};
 use platen_ids::{CommandId, DeviceId, TenantId};
 use platen_proto::{
@@ -149,19 +150,14 @@ impl OperationApi {
             .expire_time
             .as_ref()
             .map_or(create_time_us + DEFAULT_EXPIRY_US, time::micros);
-        let by_firmware = self
+        let carrier = self
             .complete(tenant, device, &id, expire_time_us, &mut request)
             .await?;
         let command = Command {
             id: id.to_string(),
             tenant: tenant.to_string(),
             device: device.to_string(),
-            owner: if by_firmware {
-                "firmware"
-            } else {
-                "provisioning"
-            }
-            .to_owned(),
+            owner: carrier.owner().to_owned(),
             operation: id.to_string(),
             once: true,
             priority: request.priority,
@@ -173,7 +169,7 @@ impl OperationApi {
             context: String::new(),
             request: Some(request),
         };
-        self.store(tenant, &command, by_firmware).await?;
+        self.store(tenant, &command, carrier).await?;
         Ok(resource(command, None, None))
     }
 
@@ -182,7 +178,7 @@ impl OperationApi {
         &self,
         tenant: &TenantId,
         command: &Command,
-        by_firmware: bool,
+        carrier: Carrier,
     ) -> Result<(), Refusal> {
         let subject = Subject::Device {
             device: &command.device,
@@ -204,7 +200,7 @@ impl OperationApi {
         let expires = async { Ok(self.0.store.write(vec![expiry]).await?) };
         futures::try_join!(announced, expires)?;
         let mut writes: Vec<Write> = commands::record_operation(command);
-        if !by_firmware {
+        if carrier == Carrier::Queue {
             writes.push(commands::enqueue(
                 command,
                 command.create_time_us.unsigned_abs(),
@@ -260,7 +256,7 @@ impl OperationApi {
     }
 
     /// Fills in what is Platen's: command keys, the place of an upload, the types that the device has reported, the artifact's id. Returns
-    /// whether the operation is the firmware service's, which makes its own commands.
+    /// who carries the operation from here.
     async fn complete(
         &self,
         tenant: &TenantId,
@@ -268,14 +264,16 @@ impl OperationApi {
         id: &CommandId,
         expire_time_us: i64,
         request: &mut OperationRequest,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Carrier, Refusal> {
         let key = id.to_string();
         match &mut request.action {
             Some(Action::Download(download)) => {
                 download.command_key = key;
                 if !download.artifact.is_empty() {
-                    download.artifact = self.artifact(tenant, &download.artifact).await?;
-                    return Ok(true);
+                    download.artifact = self
+                        .artifact(tenant, &download.artifact, "operation.download.artifact")
+                        .await?;
+                    return Ok(Carrier::Firmware);
                 }
             }
             Some(Action::Upload(upload)) => {
@@ -296,7 +294,15 @@ impl OperationApi {
                     );
                 }
             }
-            Some(Action::ScheduleDownload(schedule)) => schedule.command_key = key,
+            Some(Action::ScheduleDownload(schedule)) => {
+                schedule.command_key = key;
+                if !schedule.artifact.is_empty() {
+                    let field = "operation.scheduleDownload.artifact";
+                    schedule.artifact = self.artifact(tenant, &schedule.artifact, field).await?;
+                    return Ok(Carrier::Firmware);
+                }
+            }
+            Some(Action::Diagnostic(_)) => return Ok(Carrier::Provisioning),
             Some(Action::ScheduleInform(schedule)) => schedule.command_key = key,
             Some(Action::Reboot(reboot)) => reboot.command_key = key,
             Some(Action::ChangeDuState(change)) => change.command_key = key,
@@ -325,12 +331,17 @@ impl OperationApi {
             }
             _ => {}
         }
-        Ok(false)
+        Ok(Carrier::Queue)
     }
 
-    /// The id of an artifact that has its bytes, given by id or name.
-    async fn artifact(&self, tenant: &TenantId, given: &str) -> Result<String, Refusal> {
-        let refuse = |why: &str| Refusal::field("operation.download.artifact", why);
+    /// The id of an artifact that has its bytes, given by id or name in that field.
+    async fn artifact(
+        &self,
+        tenant: &TenantId,
+        given: &str,
+        field: &str,
+    ) -> Result<String, Refusal> {
+        let refuse = |why: &str| Refusal::field(field, why);
         let id = given
             .strip_prefix(&format!("tenants/{tenant}/artifacts/"))
             .unwrap_or(given);
@@ -575,6 +586,27 @@ impl OperationApi {
     }
 }
 
+/// Who brings an operation to its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    /// A session takes it from the queue as it is; provisioning acts on the answer.
+    Queue,
+    /// Provisioning makes its commands: it takes several.
+    Provisioning,
+    /// The firmware service makes its commands: an artifact has to fit first.
+    Firmware,
+}
+
+impl Carrier {
+    /// The service that acts on what becomes of the operation.
+    const fn owner(self) -> &'static str {
+        match self {
+            Self::Queue | Self::Provisioning => "provisioning",
+            Self::Firmware => "firmware",
+        }
+    }
+}
+
 /// What URLs of files that Platen serves itself begin with, before the edge puts its address in front.
 const OWN_FILES: &str = "/files/";
 
@@ -646,6 +678,11 @@ pub(crate) fn without_secrets(mut request: OperationRequest) -> OperationRequest
                 upload.url.clear();
             }
         }
+        Some(Action::SetParameterValues(set)) => {
+            for value in set.values.iter_mut().filter(|value| is_secret(&value.path)) {
+                value.value.clear();
+            }
+        }
         Some(Action::ChangeDuState(change)) => {
             for operation in &mut change.operations {
                 match &mut operation.operation {
@@ -663,7 +700,7 @@ pub(crate) fn without_secrets(mut request: OperationRequest) -> OperationRequest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use platen_proto::operation::v1::{Download, Upload};
+    use platen_proto::operation::v1::{Download, ParameterValue, SetParameterValues, Upload};
 
     #[test]
     fn the_state_follows_from_progress_and_claim() {
@@ -722,7 +759,16 @@ mod tests {
             ..Upload::default()
         }));
 
-        for shown in [without_secrets(download), without_secrets(upload)] {
+        let set = request(Action::SetParameterValues(SetParameterValues {
+            values: vec![ParameterValue {
+                path: "Device.ManagementServer.ConnectionRequestPassword".into(),
+                value: "secret".into(),
+                ..ParameterValue::default()
+            }],
+            ..SetParameterValues::default()
+        }));
+
+        for shown in [download, upload, set].map(without_secrets) {
             let text = format!("{shown:?}");
             assert!(
                 !text.contains("secret") && !text.contains("token"),

@@ -2,7 +2,11 @@
 
 use crate::refusal::Refusal;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use platen_store::table::Part;
+use platen_store::{
+    Entity, Store,
+    rows::EditedRow,
+    table::{Part, Range},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -53,8 +57,41 @@ pub(crate) fn position<T: DeserializeOwned>(
         .map_err(|_| bad())
 }
 
+/// What a caller asks of a list whose rows are ordered by one text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Whatever distinguishes this list from another.
+    pub(crate) query: &'a [&'a str],
+    /// As [`size`] has it: asked for, by default, at most.
+    pub(crate) size: (i32, usize, usize),
+    /// The token of the page before; empty: the first page.
+    pub(crate) token: &'a str,
+}
+
+/// A page of the rows in the partition of `key`, and the token of the next one; empty: it is the last.
+pub(crate) async fn edited<E: Entity>(
+    store: &Store,
+    key: E::Key<'_>,
+    asked: Asked<'_>,
+) -> Result<(Vec<EditedRow<E::Message>>, String), Refusal> {
+    let after: Option<String> = position(asked.query, asked.token)?;
+    let (wanted, default, most) = asked.size;
+    let range = Range {
+        from: after.map(|id| Part::Text(format!("{id}\0"))),
+        limit: size(wanted, default, most)?,
+        ..Range::default()
+    };
+    let page = store.scan_edited::<E>(key, range).await?;
+    let next = match (page.next, page.rows.last()) {
+        (Some(_), Some((key, _))) => token(asked.query, &text_key(key))?,
+        _ => String::new(),
+    };
+    let rows = page.rows.into_iter().map(|(_, row)| row).collect();
+    Ok((rows, next))
+}
+
 /// The text of a row's clustering key, where it is a single text.
-pub(crate) fn text_key(key: &[Part]) -> &str {
+fn text_key(key: &[Part]) -> &str {
     match key {
         [Part::Text(text)] => text,
         _ => "",

@@ -3,11 +3,7 @@
 use crate::{page, refusal::Refusal};
 use platen_ids::{DeviceId, TenantId};
 use platen_proto::device::v1::{ListParametersRequest, ListParametersResponse, Parameter};
-use platen_store::{
-    Store,
-    table::{MAX_PAGE, Range},
-    tables::Parameters,
-};
+use platen_store::{Store, tables::Parameters};
 
 /// Every parameter of a device whose path begins with `prefix`, by path.
 pub(crate) async fn known(
@@ -16,16 +12,10 @@ pub(crate) async fn known(
     device: &DeviceId,
     prefix: &str,
 ) -> Result<Vec<Parameter>, Refusal> {
-    let range = Range {
-        limit: MAX_PAGE,
-        ..Range::default()
-    };
-    // A device has 16 rows at most.
-    let page = store
-        .scan::<Parameters>((tenant.as_str(), device.as_str(), 0), range)
+    let rows = store
+        .scan_all::<Parameters>((tenant.as_str(), device.as_str(), 0))
         .await?;
-    let mut parameters: Vec<Parameter> = page
-        .rows
+    let mut parameters: Vec<Parameter> = rows
         .into_iter()
         .flat_map(|(_, chunk)| chunk.parameters)
         .filter(|parameter| parameter.path.starts_with(prefix))

@@ -23,7 +23,7 @@ use platen_proto::{
 };
 use platen_store::{
     rows::{EditedRow, SwappedRow},
-    table::{Expect, MAX_PAGE, Part, Range},
+    table::Expect,
     tables::Profiles,
 };
 use std::{
@@ -120,29 +120,14 @@ impl ProfileService for ProfileApi {
         let asked = request.into_inner();
         let tenant = names::tenant(&asked.parent)?;
         caller.enters(&tenant, &asked.parent)?;
-        let query = ["profiles", asked.parent.as_str()];
-        let after: Option<String> = page::position(&query, &asked.page_token)?;
-        let limit = page::size(asked.page_size, 50, 500)?;
-        let range = Range {
-            from: after.map(|id| Part::Text(format!("{id}\0"))),
-            limit,
-            ..Range::default()
+        let page = page::Asked {
+            query: &["profiles", &asked.parent],
+            size: (asked.page_size, 50, 500),
+            token: &asked.page_token,
         };
-        let page = self
-            .0
-            .store
-            .scan_edited::<Profiles>((tenant.as_str(), ""), range)
-            .await
-            .map_err(Refusal::from)?;
-        let next_page_token = match (page.next, page.rows.last()) {
-            (Some(_), Some((key, _))) => page::token(&query, &page::text_key(key))?,
-            _ => String::new(),
-        };
-        let profiles = page
-            .rows
-            .into_iter()
-            .map(|(_, row)| resource(row))
-            .collect();
+        let (rows, next_page_token) =
+            page::edited::<Profiles>(&self.0.store, (tenant.as_str(), ""), page).await?;
+        let profiles = rows.into_iter().map(resource).collect();
         Ok(Response::new(ListProfilesResponse {
             profiles,
             next_page_token,
@@ -243,16 +228,11 @@ impl ProfileApi {
         row: ProfileRow,
     ) -> Result<Result<Profile, Option<EditedRow<ProfileRow>>>, Refusal> {
         let _one = self.0.saving_profiles.lock().await;
-        let range = Range {
-            limit: MAX_PAGE,
-            ..Range::default()
-        };
         let all = self
             .0
             .store
-            .scan_edited::<Profiles>((tenant.as_str(), ""), range)
-            .await?
-            .rows;
+            .scan_all_edited::<Profiles>((tenant.as_str(), ""))
+            .await?;
         if expect == Expect::Absent && all.len() >= MAX_PROFILES {
             let message = format!("a tenant has at most {MAX_PROFILES} profiles");
             return Err(Refusal::Precondition {

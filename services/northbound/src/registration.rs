@@ -343,18 +343,35 @@ pub(crate) async fn follow(
     }
 }
 
-/// Removes the credentials that a device had under a name that is no longer its own.
-pub(crate) async fn drop_username(
+/// Gives a device another user name. The one before stays known, so that its credentials go even if this call breaks off.
+pub(crate) fn rename(registration: &mut Registration, username: &str) {
+    if registration.username != username {
+        registration.former_username =
+            std::mem::replace(&mut registration.username, username.to_owned());
+    }
+}
+
+/// Removes the credentials that a device had under the user name before its present one. Nothing happens if they are gone.
+pub(crate) async fn drop_former(
     store: &Store,
     tenant: &TenantId,
     device: &DeviceId,
-    username: &str,
+    registration: &Registration,
 ) -> Result<(), Refusal> {
-    let key = (tenant.as_str(), username);
+    let former = registration.former_username.as_str();
+    if former.is_empty() {
+        return Ok(());
+    }
+    let key = (tenant.as_str(), former);
     let Some(found) = store.get_edited::<Credentials>(key).await? else {
         return Ok(());
     };
-    if found.value.device == device.as_str() {
+    // Read after the row: if the device has just got this name back, either this tells, or the row's etag has changed.
+    let present = store
+        .get_edited::<Registrations>((tenant.as_str(), device.as_str()))
+        .await?;
+    let is_present = present.is_some_and(|row| row.value.username == former);
+    if found.value.device == device.as_str() && !is_present {
         store
             .compare_and_set::<Credentials>(key, Expect::Etag(found.etag), None)
             .await?;

@@ -18,7 +18,7 @@ use platen_proto::{
 use platen_store::{
     Store,
     rows::{EditedRow, SwappedRow},
-    table::{Expect, Part, Range},
+    table::Expect,
     tables::Tenants,
 };
 use std::{net::IpAddr, sync::Arc};
@@ -72,28 +72,13 @@ impl TenantService for TenantApi {
         request: Request<ListTenantsRequest>,
     ) -> Result<Response<ListTenantsResponse>, Status> {
         let asked = request.into_inner();
-        let after: Option<String> = page::position(&["tenants"], &asked.page_token)?;
-        let limit = page::size(asked.page_size, 100, 1000)?;
-        let range = Range {
-            from: after.map(|id| Part::Text(format!("{id}\0"))),
-            limit,
-            ..Range::default()
+        let page = page::Asked {
+            query: &["tenants"],
+            size: (asked.page_size, 100, 1000),
+            token: &asked.page_token,
         };
-        let page = self
-            .0
-            .store
-            .scan_edited::<Tenants>("", range)
-            .await
-            .map_err(Refusal::from)?;
-        let next_page_token = match (page.next, page.rows.last()) {
-            (Some(_), Some((key, _))) => page::token(&["tenants"], &page::text_key(key))?,
-            _ => String::new(),
-        };
-        let tenants = page
-            .rows
-            .into_iter()
-            .map(|(_, row)| resource(row))
-            .collect();
+        let (rows, next_page_token) = page::edited::<Tenants>(&self.0.store, "", page).await?;
+        let tenants = rows.into_iter().map(resource).collect();
         Ok(Response::new(ListTenantsResponse {
             tenants,
             next_page_token,

@@ -22,7 +22,7 @@ use platen_proto::{
 use platen_store::{
     Store,
     rows::SwappedRow,
-    table::{Expect, Part, Range},
+    table::{Expect, Range},
     tables::{Tenants, Tokens, TokensOfTenant},
 };
 use sha2::{Digest, Sha256};
@@ -233,29 +233,14 @@ impl TokenService for TokenApi {
         let asked = request.into_inner();
         let tenant = names::tenant(&asked.parent)?;
         caller.enters(&tenant, &asked.parent)?;
-        let query = ["tokens", asked.parent.as_str()];
-        let after: Option<String> = page::position(&query, &asked.page_token)?;
-        let limit = page::size(asked.page_size, 100, 1000)?;
-        let range = Range {
-            from: after.map(|id| Part::Text(format!("{id}\0"))),
-            limit,
-            ..Range::default()
+        let page = page::Asked {
+            query: &["tokens", &asked.parent],
+            size: (asked.page_size, 100, 1000),
+            token: &asked.page_token,
         };
-        let page = self
-            .0
-            .store
-            .scan_edited::<TokensOfTenant>((tenant.as_str(), ""), range)
-            .await
-            .map_err(Refusal::from)?;
-        let next_page_token = match (page.next, page.rows.last()) {
-            (Some(_), Some((key, _))) => page::token(&query, &page::text_key(key))?,
-            _ => String::new(),
-        };
-        let tokens = page
-            .rows
-            .into_iter()
-            .filter_map(|(_, row)| row.value.token)
-            .collect();
+        let (rows, next_page_token) =
+            page::edited::<TokensOfTenant>(&self.0.store, (tenant.as_str(), ""), page).await?;
+        let tokens = rows.into_iter().filter_map(|row| row.value.token).collect();
         Ok(Response::new(ListTokensResponse {
             tokens,
             next_page_token,

@@ -14,9 +14,11 @@ use crate::refusal::Refusal;
 use axum::{Router, body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage, SerializeOptions,
+};
 use routes::{Found, Route};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -92,8 +94,11 @@ impl Gateway {
         let read = tokio::time::timeout(BODY_PATIENCE, reading).await;
         let body = read.map_err(|_| Status::deadline_exceeded("the body did not come in time"))?;
         let body = body.map_err(|error| self.unread(&error))?;
-        let message = binding::request(route, bindings, parts.uri.query(), &body)
+        let mut message = binding::request(route, bindings, parts.uri.query(), &body)
             .map_err(Refusal::Invalid)?;
+        if route.rpc.is_server_streaming() {
+            resume(&mut message, &parts.headers);
+        }
         let timeout = parts.headers.get("grpc-timeout");
         let answer = call::call(
             self.grpc.clone(),
@@ -120,6 +125,18 @@ impl Gateway {
             let message = json(&output, &answer.only().await?)?;
             Ok(json_response(message.to_string()))
         }
+    }
+}
+
+/// A browser that comes back repeats its first URL, and says in a header after which event it wants to go on: that counts.
+fn resume(request: &mut DynamicMessage, headers: &HeaderMap) {
+    let last = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| !id.is_empty());
+    let field = request.descriptor().get_field_by_name("cursor");
+    if let (Some(last), Some(field)) = (last, field) {
+        request.set_field(&field, prost_reflect::Value::String(last.to_owned()));
     }
 }
 

@@ -8,6 +8,7 @@ use platen_proto::{
 };
 use platen_store::{
     rows,
+    table::Expect,
     tables::{Credentials, Parameters, Registrations},
 };
 use prost_types::Timestamp;
@@ -274,6 +275,71 @@ async fn edits_are_compare_and_set() {
             .0,
         404
     );
+}
+
+/// A call that renames a device's credentials may break off once the registration says so: the former ones must not let in for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renaming_that_broke_off_leaves_no_second_way_in() {
+    for (what, again) in [
+        (
+            "the same call again",
+            Some(json!({"credentials": {"username": "new", "password": "secret"}})),
+        ),
+        ("any other edit", Some(json!({"tags": ["a"]}))),
+        ("the end", None),
+    ] {
+        let api = Harness::start().await;
+        let device = api.device("1").await;
+        let path = format!("{DEVICES}/{device}");
+        assert!(password(&api, &device).await.is_some());
+        let row = api
+            .store
+            .get_edited::<Registrations>((TENANT, &device))
+            .await
+            .unwrap()
+            .unwrap();
+        let mut renamed = row.value;
+        renamed.former_username = std::mem::replace(&mut renamed.username, "new".to_owned());
+        api.store
+            .compare_and_set::<Registrations>(
+                (TENANT, &device),
+                Expect::Etag(row.etag),
+                Some(&renamed),
+            )
+            .await
+            .unwrap();
+
+        let (status, _) = match again {
+            Some(again) => api.patch(&path, again).await,
+            None => api.delete(&path).await,
+        };
+        assert_eq!(status, 200, "{what}");
+        let former = api
+            .store
+            .get_edited::<Credentials>((TENANT, &device))
+            .await
+            .unwrap();
+        assert!(former.is_none(), "{what}");
+    }
+
+    let api = Harness::start().await;
+    let device = api.device("1").await;
+    let path = format!("{DEVICES}/{device}");
+    for name in ["b", &device, "b", &device] {
+        let (status, _) = api
+            .patch(
+                &path,
+                json!({"credentials": {"username": name, "password": "secret"}}),
+            )
+            .await;
+        assert_eq!(status, 200);
+        api.patch(&path, json!({"tags": ["x"]})).await;
+        assert_eq!(
+            password(&api, name).await.as_deref(),
+            Some("secret"),
+            "a name that comes back lets in"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

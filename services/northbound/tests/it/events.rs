@@ -303,6 +303,29 @@ async fn browsers_get_server_sent_events() {
         serde_json::from_str(lines.next().await.strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(id.strip_prefix("id: ").unwrap(), data["cursor"]);
     assert_eq!(lines.next().await, "");
+
+    // A browser that comes back says where it was in a header, and asks for the URL with which it began.
+    drop(lines);
+    let body = Body::Inform(inform("1 BOOT"));
+    api.report(Kind::Inform, "00D09E-1", "missed", TIME, body)
+        .await;
+    let response = api
+        .request(Method::GET, "/v1/tenants/default/events:watch", &api.admin)
+        .header("accept", "text/event-stream")
+        .header("last-event-id", data["cursor"].as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
+    let mut lines = Lines {
+        response,
+        buffer: String::new(),
+    };
+    for _ in 0..4 {
+        lines.next().await;
+    }
+    let data: Value =
+        serde_json::from_str(lines.next().await.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(data["id"], "missed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use platen_proto::{
 };
 use platen_store::{
     rows,
-    tables::{OpenTransfers, ProgressOfOperations},
+    tables::{OpenTransfers, Operations, ProgressOfOperations},
 };
 use prost::Message;
 use serde_json::{Value, json};
@@ -531,6 +531,31 @@ async fn downloads_of_artifacts_are_left_to_firmware() {
         (200, &json!("fw")),
         "{operation}"
     );
+    let window = json!({"windowStart": 60, "windowEnd": 3600, "windowMode": "3 When Idle"});
+    let schedule = |artifact: &str| json!({"scheduleDownload": {"artifact": artifact, "timeWindows": [window]}});
+    let (status, problem) = api.post(&path, schedule("none")).await;
+    assert_eq!(
+        (status, &problem["violations"][0]["field"]),
+        (400, &json!("operation.scheduleDownload.artifact"))
+    );
+    let (status, scheduled) = api.post(&path, schedule("fw")).await;
+    assert_eq!(
+        (
+            status,
+            &scheduled["request"]["scheduleDownload"]["artifact"]
+        ),
+        (200, &json!("fw")),
+        "{scheduled}"
+    );
+    for operation in [&operation, &scheduled] {
+        let stored = api
+            .store
+            .get::<Operations>((TENANT, &id_of(operation)))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(stored.owner, "firmware");
+    }
     assert!(api.queue(&device).await.is_empty());
 
     // Its transfer is known to the device under the attempt's id.
@@ -572,6 +597,37 @@ async fn downloads_of_artifacts_are_left_to_firmware() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_diagnostic_is_left_to_provisioning() {
+    let api = Harness::start().await;
+    let device = api.device("1").await;
+    let path = format!("/v1/tenants/default/devices/{device}/operations");
+
+    let (status, operation) = api
+        .post(
+            &path,
+            json!({"diagnostic": {"ipPing": {"host": "192.0.2.1", "numberOfRepetitions": 3}}}),
+        )
+        .await;
+
+    assert_eq!(
+        (status, &operation["state"]),
+        (200, &json!("QUEUED")),
+        "{operation}"
+    );
+    let stored = api
+        .store
+        .get::<Operations>((TENANT, &id_of(&operation)))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(stored.once && stored.owner == "provisioning");
+    assert!(
+        api.queue(&device).await.is_empty(),
+        "it takes several commands"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_is_refused_before_it_is_queued() {
     let api = Harness::start().await;
     let device = api.device("1").await;
@@ -604,15 +660,6 @@ async fn what_cannot_be_asked_is_refused_before_it_is_queued() {
             "{problem}"
         );
     }
-    assert_eq!(
-        api.post(
-            &path,
-            json!({"diagnostic": {"ipPing": {"host": "192.0.2.1"}}})
-        )
-        .await
-        .0,
-        501
-    );
     assert_eq!(
         api.post(
             "/v1/tenants/default/devices/00D09E-none/operations",
