@@ -234,7 +234,6 @@ impl Authenticator {
                 ended = self.follow_until_error(&*log) => ended,
             };
             tracing::warn!(error = %ended, "cannot follow changes of devices; credentials are looked up anew");
-            self.accounts.invalidate_all();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -247,6 +246,8 @@ impl Authenticator {
             Ok(follower) => follower,
             Err(error) => return error,
         };
+        // What changed while nobody followed is not known: whatever was loaded before is loaded again.
+        self.accounts.invalidate_all();
         loop {
             match follower.next(512).await {
                 Ok(records) => {

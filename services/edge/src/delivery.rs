@@ -9,9 +9,12 @@ use crate::{
     session::{Current, Session},
 };
 use http::{HeaderMap, header};
-use platen_cwmp::{acs::CallError, rpc::AcsRequest};
+use platen_cwmp::{
+    acs::CallError,
+    rpc::{AcsRequest, is_secret},
+};
 use platen_proto::{
-    operation::v1::{OperationRequest, operation_request::Action},
+    operation::v1::{OperationRequest, du_operation::Operation, operation_request::Action},
     report::v1::{CommandDone, command_done::Outcome, report::Body},
     store::v1::{Claim, Command, claim::By},
 };
@@ -253,6 +256,7 @@ impl Edge {
         let done = CommandDone {
             method: method.to_owned(),
             outcome: Some(Outcome::Failed(why)),
+            unanswered: false,
             request: without_secrets(command.request),
             command: command.id.clone(),
             owner: command.owner,
@@ -264,7 +268,7 @@ impl Edge {
             Ok(()) => Ok(Sent::Skipped),
             Err(reason) => {
                 tracing::warn!(reason, "a report was not taken; its session is dropped");
-                self.sessions.remove(session.ticket).await;
+                self.abandon(session, "log_refused").await;
                 Err(Hangup("the log did not take the report"))
             }
         }
@@ -300,6 +304,24 @@ fn without_secrets(mut request: Option<OperationRequest>) -> Option<OperationReq
         Some(Action::Download(download)) => download.password.clear(),
         Some(Action::Upload(upload)) => upload.password.clear(),
         Some(Action::ScheduleDownload(download)) => download.password.clear(),
+        Some(Action::ChangeDuState(change)) => {
+            for operation in &mut change.operations {
+                match &mut operation.operation {
+                    Some(Operation::Install(install)) => install.password.clear(),
+                    Some(Operation::Update(update)) => update.password.clear(),
+                    Some(Operation::Uninstall(_)) | None => {}
+                }
+            }
+        }
+        Some(Action::SetParameterValues(set)) => {
+            for value in &mut set.values {
+                if is_secret(&value.path) {
+                    value.value.clear();
+                }
+            }
+        }
+        // Nobody reads what is in it, and nobody knows what that is.
+        Some(Action::Raw(raw)) => raw.arguments_xml.clear(),
         _ => {}
     }
     request

@@ -40,10 +40,10 @@ pub(crate) async fn trust(
         .get_edited::<Registrations>((tenant, device))
         .await?
         .map(|row| row.value);
-    let Some(account) = account else {
-        return Ok(stranger(registration.as_ref()));
-    };
     let observed = store.get::<ObservedDevices>((tenant, device)).await?;
+    let Some(account) = account else {
+        return Ok(stranger(registration.as_ref(), observed.as_ref()));
+    };
     let credential = &account.credential;
     let may_present = credential.may_proxy
         && (credential.allowed_devices.is_empty()
@@ -60,15 +60,25 @@ pub(crate) async fn trust(
 }
 
 /// A device that nobody vouches for.
-fn stranger(registration: Option<&Registration>) -> Trust {
+fn stranger(registration: Option<&Registration>, observed: Option<&Observed>) -> Trust {
     match registration {
         Some(registration) if registration.retired => Trust::Retired,
         Some(registration) if !registration.username.is_empty() => Trust::MustAuthenticate,
+        // Nobody talks a proxy's device away from it: who speaks for it authenticates.
+        _ if owner(observed).is_some() => Trust::MustAuthenticate,
         _ => Trust::Quarantined {
             via: String::new(),
             reason: "not registered".to_owned(),
         },
     }
+}
+
+/// The proxy that a device belongs to. Who was seen with it in quarantine owns nothing.
+fn owner(observed: Option<&Observed>) -> Option<&str> {
+    observed
+        .filter(|observed| observed.quarantine_reason.is_empty())
+        .map(|observed| observed.proxied_by.as_str())
+        .filter(|proxy| !proxy.is_empty())
 }
 
 /// A device that another one vouches for.
@@ -85,10 +95,7 @@ fn presented(
         format!("presented by {by}, which may not present it")
     } else if registration.is_some_and(|registration| !registration.username.is_empty()) {
         format!("presented by {by}, but it has credentials of its own")
-    } else if let Some(other) = observed
-        .map(|observed| observed.proxied_by.as_str())
-        .filter(|other| !other.is_empty() && *other != by)
-    {
+    } else if let Some(other) = owner(observed).filter(|other| *other != by) {
         format!("presented by {by}, but it belongs to {other}")
     } else {
         return Trust::Via(by.to_owned());
@@ -172,6 +179,15 @@ mod tests {
         )));
         assert!(quarantined(&presented("P", true, None, Some(&seen("Q")))));
         assert!(quarantined(&presented("P", false, None, None)));
+        // Whoever claimed the device first without being trusted does not keep its proxy away.
+        let squatted = Observed {
+            quarantine_reason: "presented by Q, which may not present it".into(),
+            ..seen("Q")
+        };
+        assert_eq!(
+            presented("P", true, None, Some(&squatted)),
+            Trust::Via("P".into())
+        );
     }
 
     #[test]
@@ -181,15 +197,28 @@ mod tests {
             retired,
             ..Default::default()
         };
-        assert!(matches!(stranger(None), Trust::Quarantined { .. }));
+        assert!(matches!(stranger(None, None), Trust::Quarantined { .. }));
         assert!(matches!(
-            stranger(Some(&registered("", false))),
+            stranger(Some(&registered("", false)), None),
             Trust::Quarantined { .. }
         ));
         assert_eq!(
-            stranger(Some(&registered("u", false))),
+            stranger(Some(&registered("u", false)), None),
             Trust::MustAuthenticate
         );
-        assert_eq!(stranger(Some(&registered("u", true))), Trust::Retired);
+        assert_eq!(stranger(Some(&registered("u", true)), None), Trust::Retired);
+        let proxied = Observed {
+            proxied_by: "P".into(),
+            ..Default::default()
+        };
+        assert_eq!(stranger(None, Some(&proxied)), Trust::MustAuthenticate);
+        let quarantined = Observed {
+            quarantine_reason: "not registered".into(),
+            ..proxied
+        };
+        assert!(matches!(
+            stranger(None, Some(&quarantined)),
+            Trust::Quarantined { .. }
+        ));
     }
 }

@@ -195,7 +195,8 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> any
         let (edge, metrics, stop) = (Arc::clone(&edge), metrics.clone(), stop.clone());
         let service = tower::service_fn(move |request| {
             let edge = Arc::clone(&edge);
-            async move { edge.serve(request).await }
+            // On the heap once, where it stays: the layers below move what they are given, and this is large.
+            Box::pin(async move { edge.serve(request).await })
         });
         tasks.spawn(async move {
             listener.serve(service, &metrics, stop, GRACE).await;

@@ -22,6 +22,12 @@ const PART: usize = 256 << 10;
 /// Bytes of a single text above which it is not kept: the log takes records of up to 1 MiB.
 const LONGEST: usize = 512 << 10;
 
+/// Bytes that are kept of a text that names something. CWMP allows 256 characters and fewer.
+const NAME: usize = 4 << 10;
+
+/// Events of an Inform that are kept. CWMP allows 64.
+const EVENTS: usize = 256;
+
 /// How long the session waits for what is decided about a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Deciding {
@@ -190,7 +196,7 @@ pub(crate) fn records(mut report: Report) -> Vec<NewRecord> {
             tenant = report.tenant,
             device = report.device,
             oversized,
-            "values above 512 KiB were left out of a report"
+            "what is too large for the log was left out of a report"
         );
     }
     let parts = split(report);
@@ -233,46 +239,134 @@ pub(crate) fn record(report: &Report, id: String) -> NewRecord {
 
 /// Takes out what no record can hold, and says how much that was. An answer that is not whole is no result: the command failed.
 fn cap(report: &mut Report) -> usize {
-    let fits = |value: &operation::ParameterValue| {
-        value.value.len() <= LONGEST && value.path.len() <= LONGEST
-    };
-    match &mut report.body {
-        Some(Body::Inform(inform)) => {
-            let before = inform.parameters.len();
-            inform.parameters.retain(fits);
-            before - inform.parameters.len()
+    let of_device = shorten(&mut report.manufacturer);
+    of_device
+        + match &mut report.body {
+            Some(Body::Inform(inform)) => cap_inform(inform),
+            Some(Body::CommandDone(done)) => cap_done(done),
+            Some(Body::DeviceRequest(request)) => cap_request(request),
+            Some(Body::TransferComplete(transfer)) => cap_transfer(transfer),
+            Some(Body::Woken(_)) | None => 0,
         }
-        Some(Body::CommandDone(done)) => {
-            let too_large = match &done.outcome {
-                Some(Outcome::Result(result)) => {
-                    !result.values.iter().all(fits)
-                        || result
-                            .raw_xml
-                            .as_ref()
-                            .is_some_and(|xml| xml.len() > LONGEST)
-                }
-                _ => false,
+}
+
+fn cap_inform(inform: &mut event::Inform) -> usize {
+    let before = inform.parameters.len() + inform.events.len();
+    inform
+        .parameters
+        .retain(|parameter| parameter.encoded_len() <= LONGEST + NAME);
+    inform.events.truncate(EVENTS);
+    inform.command_keys.truncate(EVENTS);
+    let left_out = before - inform.parameters.len() - inform.events.len();
+    let texts = inform.events.iter_mut().chain(&mut inform.command_keys);
+    // All of them together are far below what a record holds.
+    left_out
+        + texts
+            .map(|text| usize::from(cut(text, NAME / 16)))
+            .sum::<usize>()
+        + shorten(&mut inform.current_time)
+}
+
+fn cap_done(done: &mut CommandDone) -> usize {
+    let left_out = match &mut done.outcome {
+        Some(Outcome::Result(result)) => {
+            let rest = operation::OperationResult {
+                values: Vec::new(),
+                names: Vec::new(),
+                attributes: Vec::new(),
+                methods: result.methods.clone(),
+                transfers: result.transfers.clone(),
+                raw_xml: result.raw_xml.clone(),
+                ..operation::OperationResult::default()
             };
-            if too_large {
+            let fits = fit(&result.values)
+                && fit(&result.names)
+                && fit(&result.attributes)
+                && rest.encoded_len() <= LONGEST;
+            if !fits {
+                // It was sent, and what it did is not known.
+                done.unanswered = true;
                 done.outcome = Some(Outcome::Failed(format!(
                     "the answer has a text of more than {LONGEST} bytes"
                 )));
             }
-            usize::from(too_large)
+            usize::from(!fits)
         }
-        Some(Body::DeviceRequest(request)) => {
-            let before = request.arguments.len();
-            let mut room = LONGEST;
-            request.arguments.retain(|name, value| {
-                let size = name.len() + value.len();
-                let fits = size <= room;
-                room -= if fits { size } else { 0 };
-                fits
-            });
-            before - request.arguments.len()
+        Some(Outcome::Fault(fault)) => {
+            let before = fault.parameter_faults.len();
+            let mut room = LONGEST / 2;
+            fault
+                .parameter_faults
+                .retain(|fault| takes(&mut room, fault.encoded_len()));
+            before - fault.parameter_faults.len() + shorten(&mut fault.string)
         }
-        Some(Body::TransferComplete(_) | Body::Woken(_)) | None => 0,
+        _ => 0,
+    };
+    // What was asked stands in the operation; here it is a service to those who read the answer.
+    let large = done
+        .request
+        .take_if(|request| request.encoded_len() > LONGEST / 2);
+    left_out + usize::from(large.is_some())
+}
+
+fn cap_request(request: &mut event::DeviceRequest) -> usize {
+    let before = request.arguments.len() + request.du_results.len();
+    let mut room = LONGEST;
+    request
+        .arguments
+        .retain(|name, value| takes(&mut room, name.len() + value.len() + 16));
+    let mut room = LONGEST / 2;
+    request
+        .du_results
+        .retain(|result| takes(&mut room, result.encoded_len() + 8));
+    let left_out = before - request.arguments.len() - request.du_results.len();
+    left_out + shorten(&mut request.method) + shorten(&mut request.command_key)
+}
+
+fn cap_transfer(transfer: &mut event::TransferComplete) -> usize {
+    let fault = transfer.fault.as_mut().map(|fault| &mut fault.string);
+    [
+        &mut transfer.command_key,
+        &mut transfer.announce_url,
+        &mut transfer.transfer_url,
+        &mut transfer.file_type,
+        &mut transfer.target_file_name,
+    ]
+    .into_iter()
+    .chain(fault)
+    .map(shorten)
+    .sum()
+}
+
+fn fit<M: Message>(items: &[M]) -> bool {
+    items
+        .iter()
+        .all(|item| item.encoded_len() <= LONGEST + NAME)
+}
+
+/// Takes `size` bytes of the room there is; `false`: there is not so much.
+fn takes(room: &mut usize, size: usize) -> bool {
+    match room.checked_sub(size) {
+        Some(left) => {
+            *room = left;
+            true
+        }
+        None => false,
     }
+}
+
+/// Cuts a text to [`NAME`]: 1 if anything was cut off.
+fn shorten(text: &mut String) -> usize {
+    usize::from(cut(text, NAME))
+}
+
+/// Cuts a text to at most `most` bytes, between characters. `true`: it was longer.
+fn cut(text: &mut String, most: usize) -> bool {
+    if text.len() <= most {
+        return false;
+    }
+    text.truncate(text.floor_char_boundary(most));
+    true
 }
 
 /// Cuts a report whose lists are long.
@@ -432,7 +526,7 @@ mod tests {
     fn what_no_record_can_hold_is_left_out_or_fails() {
         let huge = operation::ParameterValue {
             path: "P".into(),
-            value: "x".repeat(LONGEST + 1),
+            value: "x".repeat(LONGEST + NAME),
             r#type: String::new(),
         };
         let small = operation::ParameterValue {
@@ -483,6 +577,98 @@ mod tests {
             panic!("{requests:?}")
         };
         assert_eq!(request.arguments.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn whatever_a_device_says_the_log_can_hold_it() {
+        let long = || "x".repeat(3 << 20);
+        let fault = |parameters: usize| platen_proto::device::v1::CwmpFault {
+            code: 9003,
+            string: long(),
+            parameter_faults: (0..parameters)
+                .map(|n| platen_proto::device::v1::ParameterFault {
+                    path: format!("Device.P{n}"),
+                    code: 9005,
+                    string: "x".repeat(100),
+                })
+                .collect(),
+        };
+        let name = |path: String| operation::ParameterName {
+            path,
+            writable: true,
+        };
+        let done = |outcome| {
+            Body::CommandDone(CommandDone {
+                command: "c".into(),
+                outcome: Some(outcome),
+                request: Some(operation::OperationRequest {
+                    action: Some(operation::operation_request::Action::Raw(operation::Raw {
+                        method: "X".into(),
+                        arguments_xml: long(),
+                    })),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            })
+        };
+        let du_result = operation::DuResult {
+            uuid: long(),
+            ..Default::default()
+        };
+        for body in [
+            Body::Inform(event::Inform {
+                events: vec![long(); 3],
+                command_keys: vec![long(); 3],
+                current_time: long(),
+                ..Default::default()
+            }),
+            Body::Inform(event::Inform {
+                events: vec!["x".repeat(60); 100_000],
+                command_keys: vec!["x".repeat(60); 100_000],
+                parameters: vec![
+                    operation::ParameterValue {
+                        path: "P".into(),
+                        value: "é".repeat(LONGEST / 2),
+                        ..Default::default()
+                    };
+                    2
+                ],
+                ..Default::default()
+            }),
+            done(Outcome::Fault(fault(20_000))),
+            done(Outcome::Result(operation::OperationResult {
+                names: vec![name(long()), name("Device.".into())],
+                ..Default::default()
+            })),
+            done(Outcome::Result(operation::OperationResult {
+                methods: vec![long()],
+                ..Default::default()
+            })),
+            Body::TransferComplete(event::TransferComplete {
+                command_key: long(),
+                fault: Some(fault(0)),
+                announce_url: long(),
+                ..Default::default()
+            }),
+            Body::DeviceRequest(event::DeviceRequest {
+                method: long(),
+                du_results: vec![du_result],
+                ..Default::default()
+            }),
+        ] {
+            let report = Report {
+                manufacturer: long(),
+                ..report(body)
+            };
+            for record in records(report) {
+                assert!(
+                    record.payload.len() <= platen_bus::log::MAX_PAYLOAD,
+                    "{}: {} bytes",
+                    record.id,
+                    record.payload.len()
+                );
+            }
+        }
     }
 
     #[test]

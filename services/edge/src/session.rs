@@ -131,16 +131,19 @@ impl Sessions {
     /// Stores a new session; whatever the device had is gone.
     pub(crate) async fn put(&self, session: &mut Session, idle: Duration) {
         let (ticket, record) = (session.ticket, session.write());
-        if let Err(error) = self
+        match self
             .cache
             .put(ticket.device, ticket.secret, record.clone(), idle)
             .await
         {
-            tracing::warn!(%error, "keeping sessions in memory");
-            let _ = self
-                .own
-                .put(ticket.device, ticket.secret, record, idle)
-                .await;
+            Ok(()) => self.own.forget(&ticket.device),
+            Err(error) => {
+                tracing::warn!(%error, "keeping sessions in memory");
+                let _ = self
+                    .own
+                    .put(ticket.device, ticket.secret, record, idle)
+                    .await;
+            }
         }
     }
 
@@ -152,7 +155,10 @@ impl Sessions {
             .put_back(ticket.device, ticket.secret, record.clone(), idle)
             .await
         {
-            Ok(true) => true,
+            Ok(true) => {
+                self.own.forget(&ticket.device);
+                true
+            }
             // It may be one that was kept here.
             Ok(false) => self
                 .own
@@ -173,7 +179,8 @@ impl Sessions {
     pub(crate) async fn take(&self, ticket: Ticket, patience: Duration) -> Found {
         let mut waited = false;
         loop {
-            match self.take_once(ticket).await {
+            let (taken, holder) = self.take_once(ticket).await;
+            match taken {
                 Taken::Taken(bytes) => {
                     return match Session::read(ticket, bytes) {
                         Some(session) => Found::Taken(Box::new(session)),
@@ -190,7 +197,7 @@ impl Sessions {
                 Taken::Busy(_) if waited => return Found::Busy,
                 Taken::Busy(_) => {
                     waited = true;
-                    if self.cache.wait_idle(ticket.device, patience).await.is_err() {
+                    if holder.wait_idle(ticket.device, patience).await.is_err() {
                         return Found::Busy;
                     }
                 }
@@ -198,15 +205,14 @@ impl Sessions {
         }
     }
 
-    async fn take_once(&self, ticket: Ticket) -> Taken {
-        match self.cache.take(ticket.device, ticket.secret).await {
-            Ok(Taken::Gone) | Err(_) => self
-                .own
-                .take(ticket.device, ticket.secret)
-                .await
-                .unwrap_or(Taken::Gone),
-            Ok(taken) => taken,
+    /// Asks once, and says who answered. What is kept here is newer than what the cache has of the same session: it is here because the cache did not take it.
+    async fn take_once(&self, ticket: Ticket) -> (Taken, &dyn SessionCache) {
+        match self.own.take(ticket.device, ticket.secret).await {
+            Ok(Taken::Gone) | Err(_) => {}
+            Ok(taken) => return (taken, &self.own),
         }
+        let taken = self.cache.take(ticket.device, ticket.secret).await;
+        (taken.unwrap_or(Taken::Gone), &*self.cache)
     }
 
     /// Removes a session.

@@ -23,7 +23,7 @@ use platen_store::{
     tables::{Events, ObservedDevices, Parameters, Registrations},
 };
 use prost::Message;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A registration that is older than this, µs, was announced long ago.
 const NEW_REGISTRATION_US: i64 = 86_400_000_000;
@@ -31,6 +31,11 @@ const NEW_REGISTRATION_US: i64 = 86_400_000_000;
 const RECENT_EVENTS: usize = 1_000;
 /// Up to so many rows are read one by one, more by one scan.
 const FEW: usize = 3;
+
+/// The account of a proxy is looked up again after so long, or once it is edited: its devices follow with their next Inform.
+const ACCOUNT_KEPT: Duration = Duration::from_secs(60);
+/// Proxies whose accounts are remembered.
+const PROXIES: u64 = 10_000;
 
 /// Keeps the records of the devices whose partitions it owns.
 pub(crate) struct Inventory {
@@ -40,6 +45,8 @@ pub(crate) struct Inventory {
     observed: Cache<String, Bytes>,
     /// The last device row that was told, by key.
     told: Cache<String, Bytes>,
+    /// Accounts of proxies, by tenant and device.
+    accounts: Cache<String, String>,
     informs: Counter<u64>,
     changes: Counter<u64>,
 }
@@ -77,6 +84,10 @@ impl Inventory {
             told: Cache::builder()
                 .max_capacity(config.cache_bytes / 16)
                 .weigher(weigher)
+                .build(),
+            accounts: Cache::builder()
+                .max_capacity(PROXIES)
+                .time_to_live(ACCOUNT_KEPT)
                 .build(),
             informs: deps.metrics.counter(
                 "platen.inventory.informs",
@@ -164,13 +175,16 @@ impl Inventory {
             }
             Sighting::Seen(seen) => {
                 let Seen {
-                    observed,
+                    mut observed,
                     is_event,
                     came,
                     quarantined,
-                    row_changed,
+                    mut row_changed,
                     parameters,
                 } = *seen;
+                let account = self.account_of_proxy(&observed).await?;
+                row_changed |= account != observed.account;
+                observed.account = account;
                 self.informs.add(1, &[]);
                 if is_event && let Some(event) = emission::of_report(record, report) {
                     following
@@ -260,6 +274,7 @@ impl Inventory {
     /// Somebody has edited a device.
     async fn registration_changed(&self, record: &Record, notice: &Notice) -> Result<(), Failure> {
         let (tenant, id) = (notice.tenant.as_str(), notice.device.as_str());
+        self.accounts.invalidate(&record.record.key).await;
         let observed = self.observed(&record.record.key, tenant, id).await?;
         // The timer that announces a row before it is written may find none.
         let Some(registration) = self.registration(tenant, id).await? else {
@@ -341,12 +356,12 @@ impl Inventory {
         let numbers = changes.chunks();
         let mut known = std::collections::BTreeMap::new();
         if numbers.len() > FEW {
-            let page = self
+            let rows = self
                 .store
-                .scan::<Parameters>((tenant, id, 0), Range::default())
+                .scan_all::<Parameters>((tenant, id, 0))
                 .await
                 .map_err(Failure::retry)?;
-            for (key, row) in page.rows {
+            for (key, row) in rows {
                 if let [platen_store::table::Part::Number(number)] = key.as_slice() {
                     known.insert(*number, row);
                 }
@@ -448,6 +463,24 @@ impl Inventory {
                 .await;
         }
         Ok(observed)
+    }
+
+    /// The account that a device has from the proxy that presents it; empty without one.
+    async fn account_of_proxy(&self, observed: &Observed) -> Result<String, Failure> {
+        let proxy = observed.proxied_by.as_str();
+        if proxy.is_empty() || !observed.quarantine_reason.is_empty() {
+            return Ok(String::new());
+        }
+        let key = format!("{}/{proxy}", observed.tenant);
+        if let Some(account) = self.accounts.get(&key).await {
+            return Ok(account);
+        }
+        let account = self
+            .registration(&observed.tenant, proxy)
+            .await?
+            .map_or_else(String::new, |registration| registration.account);
+        self.accounts.insert(key, account.clone()).await;
+        Ok(account)
     }
 
     async fn registration(&self, tenant: &str, id: &str) -> Result<Option<Registration>, Failure> {

@@ -659,3 +659,62 @@ async fn the_fleet_index_follows() {
     stop.cancel();
     keeping.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_proxys_device_belongs_to_the_proxys_account() {
+    let harness = Harness::new().await;
+    let (_task, _shutdown) = start(&harness);
+    let proxy = "00D09E-Proxy-P1";
+    let etag = register(&harness, proxy, START_US).await;
+    let registration = |account: &str, device: &str, update_time_us: i64| Registration {
+        tenant: TENANT.into(),
+        device: device.into(),
+        account: account.into(),
+        update_time_us,
+        ..Registration::default()
+    };
+    let etag = edit(
+        &harness,
+        proxy,
+        Expect::Etag(etag),
+        &registration("acme/floor-3", proxy, START_US),
+    )
+    .await;
+    let presented = |time_us: i64| Report {
+        via: proxy.into(),
+        ..inform(PRINTER, time_us, "2 PERIODIC", &[])
+    };
+    let told = || device_rows(&harness).pop().unwrap().device.unwrap();
+
+    harness.publish(SERVICE, &presented(START_US)).await;
+
+    assert_eq!(told().account, "acme/floor-3");
+    let seen = observed(&harness, PRINTER).await;
+    assert_eq!(
+        device::resource(None, seen.as_ref(), START_US).account,
+        "acme/floor-3"
+    );
+
+    // The proxy moves: its devices follow with their next Inform.
+    edit(
+        &harness,
+        proxy,
+        Expect::Etag(etag),
+        &registration("acme/floor-4", proxy, START_US + 1),
+    )
+    .await;
+    harness.device_changed(SERVICE, proxy, START_US + 1).await;
+    harness
+        .publish(SERVICE, &presented(START_US + HOUR_US))
+        .await;
+    assert_eq!(told().name.rsplit('/').next(), Some(PRINTER));
+    assert_eq!(told().account, "acme/floor-4");
+
+    // What its own registration says counts.
+    let own = registration("acme/lab", PRINTER, START_US);
+    edit(&harness, PRINTER, Expect::Absent, &own).await;
+    harness
+        .device_changed(SERVICE, PRINTER, START_US + HOUR_US + 1)
+        .await;
+    assert_eq!(told().account, "acme/lab");
+}

@@ -22,12 +22,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::snmp::{from_wire_oid, from_wire_value, to_wire_oid, to_wire_value};
 
+/// The longest message, in bytes, that fits into one frame of Ethernet.
+const MAX_REPLY: usize = 1_472;
+
 /// What callers may do, by community.
 #[derive(Debug, Clone)]
 pub struct Access {
     read: String,
     write: Option<String>,
     v1_only: bool,
+    max_reply: usize,
 }
 
 impl Access {
@@ -38,6 +42,7 @@ impl Access {
             read: community.to_owned(),
             write: None,
             v1_only: false,
+            max_reply: MAX_REPLY,
         }
     }
 
@@ -45,6 +50,13 @@ impl Access {
     #[must_use]
     pub fn write(mut self, community: &str) -> Self {
         self.write = Some(community.to_owned());
+        self
+    }
+
+    /// Answers in messages of at most so many bytes and says `tooBig` else, as cards with little memory do.
+    #[must_use]
+    pub fn max_reply(mut self, bytes: usize) -> Self {
+        self.max_reply = bytes;
         self
     }
 
@@ -103,6 +115,7 @@ impl Agent {
                     .map(|community| community.clone().into_bytes()),
             )
             .cancellation_token(cancel.clone())
+            .max_message_size(access.max_reply)
             .handler(oid!(1, 3, 6), Arc::new(Handler(Arc::clone(&mib))))
             .without_builtin_handlers()
             .vacm(|rules| rules_for(rules, &access))

@@ -303,10 +303,7 @@ impl Presence {
                 true
             }
             Message::Found(found) => {
-                let is_same = self.link.as_ref().is_some_and(|link| {
-                    link.address == found.address && link.reachability == Reachability::Reachable
-                });
-                if !is_same {
+                if !self.is_where_it_was(found.address).await {
                     self.take_printer(*found).await;
                 }
                 false
@@ -316,6 +313,40 @@ impl Presence {
                 false
             }
         }
+    }
+
+    /// Whether the printer still answers where it did, so that what was found at `found` is itself or, with another address, its double: two boxes that say
+    /// they are one would mix their counters.
+    async fn is_where_it_was(&mut self, found: SocketAddr) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let Some(link) = self
+            .link
+            .as_mut()
+            .filter(|link| link.reachability == Reachability::Reachable)
+        else {
+            return false;
+        };
+        if link.address == found {
+            return true;
+        }
+        let _turn = shared
+            .polls
+            .acquire()
+            .await
+            .expect("invariant: the semaphore is never closed");
+        let read = poll::read(&link.client, Group::Identity, &mut link.memory).await;
+        let now = unix_now();
+        let is_there = read.is_ok()
+            && printer::map(link.memory.walk(), &Context { now, meters: None }).is_ok_and(|told| {
+                told.identity.serial_number == self.device.record.identity.serial_number()
+            });
+        if is_there {
+            tracing::warn!(
+                device = %self.device.record.identity, address = %link.address, double = %found,
+                "two printers say that they are this one; the second is left alone"
+            );
+        }
+        is_there
     }
 
     fn has_something_to_say(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The proxy: finds printers, presents each as a device, and is a device itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,7 +57,10 @@ pub async fn run_once(config: &Config) -> anyhow::Result<Once> {
             let address = found.address;
             match proxy.presence_of(found).await {
                 Verdict::New(presence) => presences.push(*presence),
-                Verdict::Known(..) => {}
+                Verdict::Known(id, _) => {
+                    let reason = format!("says that it is {id}, which is presented already");
+                    once.unusable.push((address, reason));
+                }
                 Verdict::Unusable(reason) => once.unusable.push((address, reason)),
             }
         }
@@ -190,6 +193,8 @@ struct Proxy {
     own_id: String,
     records: BTreeMap<String, Record>,
     mailboxes: BTreeMap<String, mpsc::Sender<Message>>,
+    /// What has been presented since the start: once each, however often it is found.
+    presented: BTreeSet<String>,
     own: Option<Record>,
 }
 
@@ -255,6 +260,7 @@ impl Proxy {
             own_id,
             records: known,
             mailboxes: BTreeMap::new(),
+            presented: BTreeSet::new(),
             own: Some(own),
         })
     }
@@ -302,10 +308,11 @@ impl Proxy {
         });
         if let Some(record) = known {
             let id = record.identity.to_string();
-            if self.mailboxes.contains_key(&id) {
+            let record = record.clone();
+            if self.mailboxes.contains_key(&id) || self.presented.contains(&id) {
                 return Verdict::Known(id, Box::new(found));
             }
-            return self.present(record.clone(), found).await;
+            return self.present(record, found).await;
         }
         let identity = match Identity::new(&told.oui, &*told.product_class, &*told.serial_number) {
             Ok(identity) => identity,
@@ -330,9 +337,11 @@ impl Proxy {
         verdict
     }
 
-    async fn present(&self, record: Record, found: Found) -> Verdict {
+    async fn present(&mut self, record: Record, found: Found) -> Verdict {
         match self.presence(record) {
             Ok(mut presence) => {
+                self.presented
+                    .insert(presence.record().identity.to_string());
                 presence.take_printer(found).await;
                 Verdict::New(Box::new(presence))
             }

@@ -240,7 +240,11 @@ impl Connection<'_> {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     return Err(SessionError::Refused(status.as_u16()));
                 }
-                StatusCode::FOUND | StatusCode::TEMPORARY_REDIRECT => self.follow(&response)?,
+                StatusCode::FOUND | StatusCode::TEMPORARY_REDIRECT => {
+                    self.follow(&response)?;
+                    // Whoever it leads to may ask for credentials too.
+                    challenged = 0;
+                }
                 _ => {
                     let content_type = header(&response, CONTENT_TYPE);
                     return Ok(Answer {

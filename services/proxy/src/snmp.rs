@@ -294,7 +294,25 @@ impl Client {
                 };
                 match answer {
                     Ok(response) => {
-                        found.extend(response.varbinds.iter().filter_map(instance).collect());
+                        // What was not asked for is no answer.
+                        let answers = response.varbinds.iter().filter_map(instance);
+                        found.extend(answers.filter(|(oid, _)| batch.contains(oid)).collect());
+                        break;
+                    }
+                    // What does not fit into one message is asked for in two.
+                    Err(error)
+                        if batch.len() > 1
+                            && matches!(
+                                status(&error),
+                                Some(ErrorStatus::TooBig | ErrorStatus::GenErr)
+                            ) =>
+                    {
+                        let rest = batch.split_off(batch.len() / 2);
+                        wanted.splice(0..0, rest);
+                    }
+                    // The agent cannot read one object of its own; the others are none the worse for it.
+                    Err(error) if status(&error) == Some(ErrorStatus::GenErr) => {
+                        tracing::debug!(target = %self.target, oid = %batch[0], "agent fails to read");
                         break;
                     }
                     // One unknown instance fails the whole request in v1: ask for the others, and never for it again.
@@ -791,5 +809,31 @@ mod tests {
             Credentials::community(Version::V2c, "hush", Some("hush hush"))
         );
         assert!(!shown.contains("hush"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_big_for_one_message_is_asked_for_in_several() {
+        let text = |n: u32| Value::from("x".repeat(100 + n as usize).as_str());
+        let objects: std::collections::BTreeMap<Oid, Value> = (1..=8)
+            .map(|n| (Oid::new(&[1, 3, 6, 1, 2, 1, 1, n, 0]), text(n)))
+            .collect();
+        for version in [Version::V1, Version::V2c] {
+            let agent = Agent::start(
+                ([127, 0, 0, 1], 0).into(),
+                objects.clone(),
+                Access::read("public").max_reply(300),
+            )
+            .await
+            .unwrap();
+            let credentials = Credentials::community(version, "public", None);
+            let client = Client::connect(agent.addr(), &credentials).await.unwrap();
+            let asked: Vec<Oid> = objects.keys().cloned().collect();
+
+            let found = client.get(&asked).await.unwrap();
+
+            for (oid, value) in &objects {
+                assert_eq!(found.get(oid), Some(value), "{version:?} {oid}");
+            }
+        }
     }
 }

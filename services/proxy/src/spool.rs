@@ -81,6 +81,10 @@ impl Spool {
             io::Read::read_to_end(&mut file, &mut bytes).map_err(failed)?;
             bytes
         };
+        if bytes.is_empty() {
+            // A file that was just made is there after a crash only if its folder says so.
+            sync_folder(path).map_err(failed)?;
+        }
         let mut spool = Self {
             path: path.to_owned(),
             file,
@@ -273,6 +277,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     File::open(folder)?.sync_all()
 }

@@ -243,6 +243,70 @@ async fn a_claim_to_be_somebody_else_leaves_their_session_alone() {
 }
 
 #[tokio::test]
+async fn a_stranger_takes_no_device_away_from_its_proxy() {
+    let bed = Bed::start(Config {
+        enrolment: Enrolment::Quarantine,
+        ..Config::default()
+    })
+    .await;
+    bed.register_as(
+        "P",
+        "secret",
+        |credential| credential.may_proxy = true,
+        |_| {},
+    )
+    .await;
+    let mut presented = Device::connect(bed.address, "V1", "secret").await;
+    presented.username = "00D09E-Test-P".into();
+    let inform = inform(&presented);
+    // It asks for the challenge itself: strangers are welcome.
+    presented.digest = Some(challenge(&bed).await);
+    let authorization = presented.authorization().unwrap();
+    let opened = presented
+        .post_plain(&[("Authorization", &authorization)], &inform)
+        .await
+        .unwrap();
+    assert_eq!(opened.status, 200);
+
+    // Before inventory has seen the device: the stranger is let in, beside the device's own session.
+    let mut stranger = Device::connect(bed.address, "V1", "whatever").await;
+    assert_eq!(stranger.post_plain(&[], &inform).await.unwrap().status, 200);
+    assert_eq!(stranger.post_plain(&[], b"").await.unwrap().status, 204);
+    let request = b"<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:c=\"urn:dslforum-org:cwmp-1-0\"><s:Body><c:GetRPCMethods/></s:Body></s:Envelope>";
+    assert_eq!(
+        presented.post_plain(&[], request).await.unwrap().status,
+        200,
+        "the proxy's session is still there"
+    );
+
+    // From then on whoever speaks for it must say who they are.
+    let observed = platen_proto::store::v1::Observed {
+        tenant: "default".into(),
+        device: "00D09E-Test-V1".into(),
+        proxied_by: "00D09E-Test-P".into(),
+        ..Default::default()
+    };
+    let row = platen_store::rows::write::<platen_store::tables::ObservedDevices>(
+        ("default", "00D09E-Test-V1"),
+        &observed,
+        1,
+    );
+    bed.store.write(vec![row]).await.unwrap();
+    let mut stranger = Device::connect(bed.address, "V1", "whatever").await;
+    assert_eq!(stranger.post_plain(&[], &inform).await.unwrap().status, 401);
+}
+
+/// A digest of the proxy `P`, upon a challenge that a wrong password has brought.
+async fn challenge(bed: &Bed) -> platen_cwmp::digest::Client {
+    let mut wrong = Device::connect(bed.address, "P", "secret").await;
+    let inform = inform(&wrong);
+    let reply = wrong.post_plain(&[], &inform).await.unwrap();
+    assert_eq!(reply.status, 401);
+    wrong.challenged(&reply);
+    wrong.digest.take().unwrap()
+}
+
+#[tokio::test]
 async fn a_stolen_cookie_is_worth_nothing_to_others() {
     let bed = Bed::start(Config::default()).await;
     bed.register("1", "one").await;

@@ -259,6 +259,7 @@ async fn what_is_no_rpc_fails_and_does_not_hold_up_the_rest() {
         "{:?}",
         done[0]
     );
+    assert!(!done[0].unanswered, "the device was not asked");
     assert_eq!(done[1].command, "good");
 }
 

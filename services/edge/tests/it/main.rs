@@ -3,6 +3,7 @@
 
 mod authentication;
 mod bed;
+mod broken;
 mod budget;
 mod delivery;
 mod drain;

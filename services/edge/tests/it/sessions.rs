@@ -112,6 +112,27 @@ async fn a_device_without_cookies_is_known_by_its_connection() {
 }
 
 #[tokio::test]
+async fn a_device_that_shares_a_connection_with_another_ends_nothing() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "one").await;
+    bed.register("2", "two").await;
+    let names = Action::GetParameterNames(GetParameterNames::default());
+    bed.enqueue("1", "op", names, |_| {}).await;
+    let mut first = Device::connect(bed.address, "1", "one").await;
+    first.open(&[EventCode::Periodic]).await;
+    // A reverse proxy sends the other device's Inform over the connection on which this one has begun its session.
+    let mut second = Device::connect(bed.address, "2", "two").await;
+    std::mem::swap(&mut first.wire, &mut second.wire);
+
+    let (_, reply) = second.open(&[EventCode::Periodic]).await;
+
+    assert_eq!(reply.status, 200);
+    let reply = first.post_plain(&[], b"").await.unwrap();
+    assert!(reply.text().contains("GetParameterNames"), "{reply:?}");
+    assert_eq!(second.post_plain(&[], b"").await.unwrap().status, 204);
+}
+
+#[tokio::test]
 async fn a_repeated_post_gets_the_stored_answer() {
     let bed = Bed::start(Config::default()).await;
     bed.register("1", "secret").await;

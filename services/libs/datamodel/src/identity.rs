@@ -173,9 +173,8 @@ pub fn mac_address(walk: &Walk) -> Option<[u8; 6]> {
                     .is_some_and(|number| wanted.contains(&number))
             })
             .find_map(|(interface, _)| {
-                let octets = walk
-                    .cell(mib::IF_PHYS_ADDRESS, interface[0], &interface[1..])?
-                    .as_octets()?;
+                let (&first, rest) = interface.split_first()?;
+                let octets = walk.cell(mib::IF_PHYS_ADDRESS, first, rest)?.as_octets()?;
                 let mac: [u8; 6] = octets.try_into().ok()?;
                 (mac != [0; 6] && mac[0] & 0b11 == 0).then_some(mac)
             })
@@ -685,5 +684,20 @@ mod tests {
                 "{description}"
             );
         }
+    }
+
+    #[test]
+    fn a_type_without_an_interface_is_none() {
+        let walk: Walk = [
+            (Oid::new(mib::IF_TYPE), Value::Integer(6)),
+            (
+                Oid::new(mib::IF_PHYS_ADDRESS),
+                Value::Octets(vec![0x00, 0x17, 0xc8, 1, 2, 3]),
+            ),
+        ]
+        .into_iter()
+        .collect();
+
+        assert_eq!(mac_address(&walk), None);
     }
 }

@@ -143,6 +143,15 @@ impl MemoryCache {
             .sum()
     }
 
+    /// Removes whatever session the device has.
+    pub fn forget(&self, device: &DeviceHash) {
+        let piece = self.sessions.piece(device);
+        let had = piece.lock().map.remove(device).is_some();
+        if had {
+            piece.bell.notify_waiters();
+        }
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -76,6 +76,23 @@ async fn every_printer_is_reported_once_with_its_counters_and_supplies() {
 }
 
 #[tokio::test]
+async fn a_printer_that_two_ranges_name_is_reported_once() {
+    let (acs, site) = (TestAcs::start().await, Site::new());
+    let agent = printer("SN0001", Access::read("public")).await;
+    let config = site.config(&acs, &[&agent, &agent], "");
+
+    let once = proxy::run_once(&config).await.unwrap();
+
+    assert_eq!(once.reported, [PROXY.to_owned(), device("SN0001")]);
+    assert_eq!(acs.informs_of(&device("SN0001")).len(), 1);
+    assert!(
+        once.unusable[0].1.contains("presented already"),
+        "{:?}",
+        once.unusable
+    );
+}
+
+#[tokio::test]
 async fn the_second_time_is_no_bootstrap() {
     let (acs, site) = (TestAcs::start().await, Site::new());
     let agent = printer("SN0001", Access::read("public")).await;

@@ -394,3 +394,41 @@ async fn a_printer_that_is_switched_off_and_on_is_reported_both_times() {
     assert_eq!(on.parameter(&reachability), Some("Reachable"));
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn of_two_printers_with_one_serial_number_one_is_counted() {
+    let (acs, site) = (TestAcs::start().await, Site::new());
+    let (one, other) = (
+        printer("SN0001", Access::read("public")).await,
+        printer("SN0001", Access::read("public")).await,
+    );
+    other.set(oid(LIFE_COUNT), Value::Counter32(500_000));
+    let id = device("SN0001");
+    let mut config = site.config(&acs, &[&one, &other], "");
+    for range in &mut config.discover {
+        range.interval = Period(Duration::from_secs(1));
+    }
+    let proxy = Running::start(config);
+    inform(&acs, &id, "BOOTSTRAP", |inform| {
+        inform.has_event(&EventCode::Bootstrap)
+    })
+    .await;
+
+    // Whichever was found first; both count on, for a while in which both are looked for again and again.
+    for step in 1..=4 {
+        one.count(&oid(LIFE_COUNT), 1);
+        other.count(&oid(LIFE_COUNT), 1);
+        inform(&acs, &id, "the counter", |inform| {
+            total(inform).is_some_and(|total| total % 100 >= step)
+        })
+        .await;
+    }
+
+    let totals: Vec<u64> = acs.informs_of(&id).iter().filter_map(total).collect();
+    let is_one = totals[0] < 500_000;
+    assert!(
+        totals.iter().all(|total| (*total < 500_000) == is_one),
+        "{totals:?}"
+    );
+    proxy.stop().await;
+}

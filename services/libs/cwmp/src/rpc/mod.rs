@@ -49,7 +49,7 @@ pub use self::{
         Attributes, GetParameterAttributes, GetParameterAttributesResponse, Notification,
         SetAttributes, SetParameterAttributes,
     },
-    parameter_value::{ParameterValue, ValueType},
+    parameter_value::{ParameterValue, ValueType, is_secret},
     queued_transfers::{
         AnyQueuedTransfer, GetAllQueuedTransfersResponse, GetQueuedTransfersResponse,
         QueuedTransfer, TransferState,

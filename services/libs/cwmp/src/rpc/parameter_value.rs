@@ -38,17 +38,44 @@ impl ParameterValue {
     }
 }
 
+/// Whether a parameter holds a secret, by its name: `…Password`, `…Passphrase`, `…Key` and their kin (RPC-29). Keys that name a command or a set of parameters
+/// are none, nor are public ones.
+pub fn is_secret(path: &str) -> bool {
+    let name = path.rsplit('.').next().unwrap_or_default();
+    let ends = |end: &str| {
+        name.len()
+            .checked_sub(end.len())
+            .and_then(|at| name.get(at..))
+            .is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+    };
+    [
+        "Password",
+        "Passphrase",
+        "Secret",
+        "Key",
+        "Community",
+        "CommunityName",
+    ]
+    .into_iter()
+    .any(ends)
+        && !["ParameterKey", "CommandKey", "PublicKey"]
+            .into_iter()
+            .any(ends)
+}
+
 /// Without the value of what is secret by its name.
 impl fmt::Debug for ParameterValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let last = self.name.rsplit('.').next().unwrap_or_default();
-        let is_secret = ["Password", "Passphrase", "Secret", "Key", "Community"]
-            .iter()
-            .any(|word| last.contains(word))
-            && last != "ParameterKey";
         f.debug_struct("ParameterValue")
             .field("name", &self.name)
-            .field("value", if is_secret { &"…" } else { &self.value })
+            .field(
+                "value",
+                if is_secret(&self.name) {
+                    &"…"
+                } else {
+                    &self.value
+                },
+            )
             .field("value_type", &self.value_type)
             .finish()
     }
@@ -170,4 +197,29 @@ impl Element for ParameterValue {
 impl Item for ParameterValue {
     const ELEMENT: &'static str = "ParameterValueStruct";
     const ARRAY_TYPE: &'static str = "cwmp:ParameterValueStruct";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for (path, expected) in [
+            ("Device.ManagementServer.ConnectionRequestPassword", true),
+            ("Device.WiFi.AccessPoint.1.Security.KeyPassphrase", true),
+            ("Device.WiFi.AccessPoint.1.Security.PreSharedKey", true),
+            ("Device.WiFi.AccessPoint.1.Security.WEPKey", true),
+            ("Device.X_A_.adminpassword", true),
+            ("Device.SNMP.ReadCommunity", true),
+            ("Device.ManagementServer.ParameterKey", false),
+            ("Device.ManagementServer.ConnectionRequestUsername", false),
+            ("Device.Users.User.1.", false),
+            ("key", true),
+            ("é", false),
+            ("", false),
+        ] {
+            assert_eq!(is_secret(path), expected, "{path}");
+        }
+    }
 }
