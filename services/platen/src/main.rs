@@ -1,7 +1,9 @@
 //! Platen: serves devices and people (`platen serve`), and is the command line of a running server (everything else).
 
+mod backup;
 mod client;
 mod config;
+mod dead_letters;
 mod doctor;
 mod exit;
 mod serve;
@@ -48,6 +50,22 @@ enum Command {
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  platen completions bash > /etc/bash_completion.d/platen")]
     Completions(shell::CompletionsArgs),
+    /// Write the manual pages of every command.
+    #[command(after_help = "Example:\n  platen man /usr/local/share/man/man1")]
+    Man(shell::ManArgs),
+    /// Copy the data directory of a server that has stopped.
+    #[command(
+        after_help = "Example:\n  platen backup /backup/2026-11-23 --data-dir /var/lib/platen"
+    )]
+    Backup(backup::BackupArgs),
+    /// Make a data directory of such a copy.
+    #[command(
+        after_help = "Example:\n  platen restore /backup/2026-11-23 --data-dir /var/lib/platen"
+    )]
+    Restore(backup::RestoreArgs),
+    /// Records that no consumer could handle.
+    #[command(subcommand)]
+    Dlq(dead_letters::Command),
     #[command(flatten)]
     Client(client::Command),
 }
@@ -62,6 +80,10 @@ fn main() -> ExitCode {
         Command::Completions(args) => {
             shell::completions(&args, &mut <Cli as clap::CommandFactory>::command())
         }
+        Command::Man(args) => shell::man(&args, <Cli as clap::CommandFactory>::command()),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Dlq(command) => dead_letters::main(command),
         Command::Client(command) => client::main(command),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -76,6 +76,7 @@ pub(crate) fn main(args: &ServeArgs) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let served = runtime.block_on(serve(config, args));
     // What is left are tasks that wait for something that will not come any more.
@@ -98,6 +99,9 @@ fn require_all(roles: &[Role]) -> Result<(), Failure> {
         missing.join(",")
     )))
 }
+
+/// Threads for reads of files and of many rows, at most: the allocator keeps some hundred kilobytes for each.
+const BLOCKING_THREADS: usize = 16;
 
 /// How long the parts that follow the log may take to finish what they are at.
 const FINISH: Duration = Duration::from_secs(10);

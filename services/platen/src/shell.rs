@@ -7,7 +7,10 @@ use crate::{
 use clap::Args;
 use clap_complete::Shell;
 use platen_runtime::{listener::Tls, logs};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 /// Arguments of `platen config`.
 #[derive(Debug, Args)]
@@ -23,6 +26,13 @@ pub(crate) struct ConfigArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     shell: Shell,
+}
+
+/// Arguments of `platen man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where the pages go: one file per command. Made if there is no such directory.
+    directory: PathBuf,
 }
 
 /// `platen config`.
@@ -59,4 +69,10 @@ pub(crate) fn completions(
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "platen", &mut script);
     Ok(io::stdout().lock().write_all(&script)?)
+}
+
+/// `platen man`.
+pub(crate) fn man(args: &ManArgs, command: clap::Command) -> Result<(), Failure> {
+    std::fs::create_dir_all(&args.directory)?;
+    Ok(clap_mangen::generate_to(command, &args.directory)?)
 }

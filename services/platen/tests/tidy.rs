@@ -370,20 +370,26 @@ fn nothing_names_the_machine_it_was_written_on() {
 }
 
 /// Prefixes of the requirements that comments cite.
-const PREFIXES: [&str; 24] = [
+const PREFIXES: [&str; 25] = [
     "SES", "RPC", "QRK", "SEC", "MAP", "FLT", "REL", "CR", "NBI", "PXY", "EVT", "XFER", "HLM",
-    "SCL", "VER", "BULK", "MET", "SUP", "LWN", "DIAG", "LVL", "MOD", "KICK", "SNMP",
+    "SCL", "VER", "BULK", "MET", "SUP", "LWN", "DIAG", "LVL", "MOD", "KICK", "SNMP", "SET",
 ];
+
+/// Where the requirements are explained: one row of a table each, which begins with the id.
+const REQUIREMENTS: &str = "docs/requirements.md";
 
 /// Whoever reads a citation finds what it says.
 #[test]
 fn cited_requirements_are_explained() {
-    let explained = fs::read_to_string(root().join("docs/requirements.md")).unwrap_or_default();
-    let explained: BTreeSet<String> = citations(&explained).collect();
+    let explained: BTreeSet<String> = explanations().into_keys().collect();
     let mut missing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     // This file cites some as examples of what a citation looks like.
     let sources = texts().into_iter().filter(|(file, _)| {
-        (file.ends_with(".rs") || file.ends_with(".proto")) && !file.ends_with("tidy.rs")
+        [".rs", ".proto", ".md"]
+            .iter()
+            .any(|kind| file.ends_with(kind))
+            && !file.ends_with("tidy.rs")
+            && file != REQUIREMENTS
     });
     for (file, text) in sources {
         for id in citations(&text).filter(|id| !explained.contains(id)) {
@@ -393,8 +399,39 @@ fn cited_requirements_are_explained() {
     assert_eq!(
         missing,
         BTreeMap::new(),
-        "docs/requirements.md does not explain these"
+        "{REQUIREMENTS} does not explain these"
     );
+}
+
+/// One place to look, and a sentence in it.
+#[test]
+fn requirements_are_explained_once() {
+    for (id, sentences) in explanations() {
+        assert_eq!(sentences.len(), 1, "{id} is explained more than once");
+        assert!(
+            sentences[0].len() > 20 && sentences[0].ends_with('.'),
+            "{id}: no sentence: {:?}",
+            sentences[0]
+        );
+    }
+}
+
+/// The explanations of each requirement: the last cells of the rows `| id | source | explanation |`.
+fn explanations() -> BTreeMap<String, Vec<String>> {
+    let page = fs::read_to_string(root().join(REQUIREMENTS)).unwrap();
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        if let [id, _, sentence] = cells[..]
+            && citations(id).next().is_some_and(|cited| cited == id)
+        {
+            found
+                .entry(id.to_owned())
+                .or_default()
+                .push(sentence.to_owned());
+        }
+    }
+    found
 }
 
 /// Requirement ids in a text: a known prefix, a hyphen, two or three digits.
@@ -407,6 +444,57 @@ fn citations(text: &str) -> impl Iterator<Item = String> {
             && number.bytes().all(|b| b.is_ascii_digit());
         is_id.then(|| word.to_owned())
     })
+}
+
+/// A relative link leads to a file that is there; a reader is never sent into the void.
+#[test]
+fn links_lead_somewhere() {
+    let mut broken = Vec::new();
+    for (file, text) in texts().iter().filter(|(file, _)| file.ends_with(".md")) {
+        let folder = root().join(file).parent().unwrap().to_owned();
+        for target in relative_links(text) {
+            if !folder.join(target).exists() {
+                broken.push(format!("{file}: {target}"));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new());
+}
+
+/// Pages name files in backticks, too: those that name a folder of the repository exist.
+#[test]
+fn pages_name_files_that_exist() {
+    let folders = ["services/", "loadtest/", "deploy/", "proto/", "docs/"];
+    let mut gone = Vec::new();
+    for (file, text) in texts().iter().filter(|(file, _)| file.ends_with(".md")) {
+        for path in text.split('`').skip(1).step_by(2) {
+            let is_path = folders.iter().any(|folder| path.starts_with(folder))
+                && !path.contains(['*', '{', ' ', '\n']);
+            if is_path && !root().join(path).exists() {
+                gone.push(format!("{file}: {path}"));
+            }
+        }
+    }
+    assert_eq!(gone, Vec::<String>::new());
+}
+
+/// Targets of `[text](target)` that are no addresses, without what follows a `#`.
+fn relative_links(markdown: &str) -> impl Iterator<Item = &str> {
+    markdown
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target.split('#').next().unwrap_or_default())
+        .filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+#[test]
+fn links_are_recognised() {
+    let found: Vec<&str> = relative_links(
+        "[a](x.md), [b](../y.md#part) and [c](https://example.com/z.md), [d](#here); f(x)",
+    )
+    .collect();
+    assert_eq!(found, ["x.md", "../y.md"]);
 }
 
 #[test]

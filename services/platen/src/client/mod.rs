@@ -5,7 +5,7 @@ mod device;
 mod event;
 mod kinds;
 mod operation;
-mod output;
+pub(crate) mod output;
 mod profile;
 mod proxy;
 mod reading;

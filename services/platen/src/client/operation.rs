@@ -295,7 +295,8 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<(), Failu
                 .execute(Plan::list(call, "operations", kinds::OPERATIONS, limit))
                 .await
         }
-        Command::Cancel { operation } => show(
+        // What cannot be cancelled any more is refused: whatever is answered is what was asked for.
+        Command::Cancel { operation } => print(
             session,
             &session
                 .rest
@@ -380,6 +381,21 @@ fn is_over(operation: &Value) -> bool {
 
 /// Shows an operation; one that has failed is a failure of the command too.
 fn show(session: &Session, operation: &Value) -> Result<(), Failure> {
+    print(session, operation)?;
+    match text(operation, "state") {
+        state @ ("FAILED" | "CANCELLED" | "EXPIRED") => Err(Failure::failed(format!(
+            "{} {state}: {}",
+            text(operation, "name"),
+            operation["error"]["message"]
+                .as_str()
+                .unwrap_or("no reason was given")
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Shows an operation and its result, whatever became of it.
+fn print(session: &Session, operation: &Value) -> Result<(), Failure> {
     session.screen.one(operation, kinds::OPERATION)?;
     if session.screen.format() == Format::Table {
         let tables = [
@@ -401,18 +417,7 @@ fn show(session: &Session, operation: &Value) -> Result<(), Failure> {
             }
         }
     }
-    match text(operation, "state") {
-        state @ ("FAILED" | "CANCELLED" | "EXPIRED") if is_over(operation) => {
-            Err(Failure::failed(format!(
-                "{} {state}: {}",
-                text(operation, "name"),
-                operation["error"]["message"]
-                    .as_str()
-                    .unwrap_or("no reason was given")
-            )))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

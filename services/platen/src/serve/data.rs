@@ -79,8 +79,10 @@ impl DataDir {
         let store = Store::new(Arc::new(EmbeddedTables::new(&database)));
         let log = EmbeddedLog::open(&database, &store).await?;
         let files = path.join("files");
-        fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
-        let files = LocalFileSystem::new_with_prefix(&files)?.with_automatic_cleanup(true);
+        fs::create_dir_all(&files)
+            .and_then(|()| fs::File::open(&path)?.sync_all())
+            .with_context(|| format!("cannot make {}", files.display()))?;
+        let files = open_files(&files)?;
         let token = path.join("admin.token");
         platen_northbound::bootstrap(&store, |secret| {
             write_secret(&token, secret).context("cannot write the administrator's token")
@@ -96,6 +98,13 @@ impl DataDir {
             keys: Arc::new(keys),
         })
     }
+}
+
+/// The object store in a directory. What it has taken survives the loss of power: an artifact is told to be there once it is.
+fn open_files(directory: &Path) -> object_store::Result<LocalFileSystem> {
+    Ok(LocalFileSystem::new_with_prefix(directory)?
+        .with_automatic_cleanup(true)
+        .with_fsync(true))
 }
 
 impl Data {

@@ -93,8 +93,10 @@ async fn commands_mirror_the_api() {
         5,
         "still QUEUED",
     );
+    let cancelled = json(&server.platen(&["operation", "cancel", name, "-o", "json"]));
+    assert_eq!(cancelled["state"], "CANCELLED");
     fails(
-        &server.platen(&["operation", "cancel", name]),
+        &server.platen(&["operation", "get", name, "--wait", "50ms"]),
         1,
         "CANCELLED",
     );
