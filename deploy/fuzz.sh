@@ -3,6 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
+command -v rustup >/dev/null || {
+    echo "fuzz.sh: fuzzing needs a nightly toolchain, and rustup to install it: https://rustup.rs" >&2
+    exit 1
+}
 rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
 cargo +nightly fuzz --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-fuzz
 for folder in services/libs/*/fuzz services/*/fuzz; do

@@ -2,6 +2,10 @@
 # Runs the swarm against a fresh server on this machine and prints its report; arguments go to `platen-swarm run idle`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ -x target/release/platen ] && [ -x target/release/platen-swarm ] || {
+    echo "load.sh: the programs are not built; run 'make load', which builds them first" >&2
+    exit 1
+}
 dir=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -rf "$dir"' EXIT
 

@@ -34,7 +34,7 @@ mod uploads;
 mod watch;
 
 pub use config::{Config, Limits};
-pub use tokens::bootstrap;
+pub use tokens::{Authenticator, bootstrap};
 
 use api::Api;
 use object_store::ObjectStore;
@@ -44,7 +44,6 @@ use platen_fleet::Fleet;
 use platen_runtime::{Health, Keys, Metrics, listener::Listener};
 use platen_store::Store;
 use std::{fmt::Write, sync::Arc, time::Duration};
-use tokens::Authenticator;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::ServingStatus;
 

@@ -40,19 +40,38 @@ const REMEMBERED: u64 = 10_000;
 
 /// Finds out who calls. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Authenticator {
+pub struct Authenticator {
     store: Store,
     known: moka::future::Cache<String, Arc<TokenRow>>,
 }
 
 impl Authenticator {
-    pub(crate) fn new(store: Store) -> Self {
+    /// Over the tokens of `store`.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
         Self {
             store,
             known: moka::future::Cache::builder()
                 .max_capacity(REMEMBERED)
                 .time_to_live(BELIEVED)
                 .build(),
+        }
+    }
+
+    /// Whether this `Authorization` header has a token that holds, of whatever tenant and role: for what shows no tenant's data.
+    ///
+    /// # Errors
+    ///
+    /// 401 if it has not; 503 if the store cannot tell.
+    pub async fn admits(
+        &self,
+        authorization: Option<&str>,
+        now_us: i64,
+    ) -> Result<(), http::StatusCode> {
+        match self.authenticate(authorization, now_us).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Unauthenticated(_)) => Err(http::StatusCode::UNAUTHORIZED),
+            Err(_) => Err(http::StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 

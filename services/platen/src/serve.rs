@@ -8,8 +8,15 @@ use crate::{
     exit::Failure,
 };
 use anyhow::Context;
+use axum::{
+    extract::{Request, State},
+    http::{StatusCode, header::AUTHORIZATION},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
 use clap::{Args, ValueEnum};
 use data::{Data, DataDir};
+use platen_northbound::Authenticator;
 use platen_runtime::{
     Health, Metrics,
     listener::{Limits, Listener, Protocol},
@@ -127,7 +134,13 @@ async fn serve(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
     let mut services = Services::default();
     services.start(
         "ops",
-        operations(sockets.ops, health.clone(), metrics.clone(), ops.clone()),
+        operations(
+            sockets.ops,
+            health.clone(),
+            metrics.clone(),
+            Authenticator::new(data.store.clone()),
+            ops.clone(),
+        ),
     );
     start_consumers(&mut services, &config, &data, &metrics, &back);
     start_listeners(
@@ -293,13 +306,18 @@ fn start_listeners(
     );
 }
 
-/// Serves health and metrics.
+/// Serves health and metrics; metrics beyond loopback to callers with a token alone.
 async fn operations(
     socket: TcpListener,
     health: Health,
     metrics: Metrics,
+    tokens: Authenticator,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut routes = health.routes(metrics.clone());
+    if !socket.local_addr()?.ip().is_loopback() {
+        routes = routes.layer(from_fn_with_state(tokens, with_token));
+    }
     let limits = Limits {
         connections: 100,
         connections_per_peer: 100,
@@ -313,14 +331,24 @@ async fn operations(
         limits,
     };
     listener
-        .serve(
-            health.routes(metrics.clone()),
-            &metrics,
-            stop,
-            Duration::from_secs(1),
-        )
+        .serve(routes, &metrics, stop, Duration::from_secs(1))
         .await;
     Ok(())
+}
+
+/// Lets a request for metrics through if it has a token. Probes have none.
+async fn with_token(
+    State(tokens): State<Authenticator>,
+    request: Request,
+    next: Next,
+) -> Result<Response, StatusCode> {
+    if !matches!(request.uri().path(), "/livez" | "/readyz") {
+        let authorization = request.headers().get(AUTHORIZATION);
+        let authorization = authorization.and_then(|value| value.to_str().ok());
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        tokens.admits(authorization, now_us).await?;
+    }
+    Ok(next.run(request).await)
 }
 
 /// Writes the ports file once everything is ready.

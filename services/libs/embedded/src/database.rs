@@ -85,6 +85,34 @@ fn make(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
+fn acquire(directory: &Path) -> Result<Owner, OpenError> {
+    Owner::acquire(directory).map_err(|error| {
+        let directory = directory.to_owned();
+        match error {
+            NotOwner::InUse(process) => OpenError::InUse { directory, process },
+            NotOwner::Io(error) => OpenError::Io { directory, error },
+        }
+    })
+}
+
+/// A database that nobody can open, this process included, as long as the value lives: for copies of its files.
+#[derive(Debug)]
+pub struct Hold {
+    _owner: Owner,
+}
+
+impl Hold {
+    /// Holds the database in a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::InUse`] if somebody has it open, [`OpenError::Io`] if there is no such directory.
+    pub fn on(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let owner = acquire(directory.as_ref())?;
+        Ok(Self { _owner: owner })
+    }
+}
+
 /// Bytes that may wait for the writer; submitters wait for room beyond that.
 const QUEUE_BYTES: usize = 32 << 20;
 
@@ -141,13 +169,7 @@ impl Database {
             error,
         };
         make(directory).map_err(io)?;
-        let owner = Owner::acquire(directory).map_err(|error| match error {
-            NotOwner::InUse(process) => OpenError::InUse {
-                directory: directory.to_owned(),
-                process,
-            },
-            NotOwner::Io(error) => io(error),
-        })?;
+        let owner = acquire(directory)?;
         let engine = fjall::Database::builder(directory.join("database"))
             .cache_size(options.cache_bytes)
             .max_journaling_size(options.journal_bytes.max(64 << 20))

@@ -12,7 +12,7 @@ mod owner;
 mod transaction;
 mod writer;
 
-pub use database::{Database, OpenError, Options, Part};
+pub use database::{Database, Hold, OpenError, Options, Part};
 pub use keyspace::{Keyspace, Kind};
 pub use transaction::Transaction;
 pub use writer::{Durability, Error};

@@ -5,6 +5,7 @@ use crate::{
     writer::Error,
 };
 use bytes::Bytes;
+use fjall::PersistMode;
 use std::{collections::HashMap, fmt};
 
 /// What the batch at hand will write: one value per key, the last one.
@@ -128,6 +129,10 @@ impl<'a> Transaction<'a> {
     ///
     /// [`Error::Unavailable`] if the disk cannot be written.
     pub fn delete_keyspace(&mut self, keyspace: Keyspace) -> Result<(), Error> {
+        // Unlike a row, a keyspace is gone at once: what was made of its rows must not be lost with the power when they cannot be read again.
+        self.database
+            .persist(PersistMode::SyncAll)
+            .map_err(Error::from_engine)?;
         self.pending.keyspaces.remove(&keyspace.engine().id());
         self.pending
             .appended

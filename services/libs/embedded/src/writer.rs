@@ -85,6 +85,10 @@ pub(crate) type After = Box<dyn Fn() + Send>;
 const MAX_JOBS: usize = 2_048;
 const MAX_BYTES: usize = 8 << 20;
 
+/// Writes that need no sync wait so long for others: whoever derives them waits for their place in the order alone, and one batch for many
+/// costs hardly more than one for one. A write that needs the sync ends the wait.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// The clock of what must happen without traffic, too.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -147,6 +151,7 @@ impl Writer {
     fn batch(&mut self, first: Job, jobs: &Receiver<Job>, pending: &mut Pending) -> usize {
         let mut answers = Vec::new();
         let mut synced = false;
+        let begun = Instant::now();
         let mut next = Some(first);
         while let Some(job) = next {
             let answer = match self.refusal(job.durability) {
@@ -157,10 +162,13 @@ impl Writer {
                 }
             };
             answers.push((answer, job.permit));
-            next = if answers.len() < MAX_JOBS && pending.bytes() < MAX_BYTES {
+            next = if answers.len() >= MAX_JOBS || pending.bytes() >= MAX_BYTES {
+                None
+            } else if synced {
                 jobs.try_recv().ok()
             } else {
-                None
+                jobs.recv_timeout(GATHER.saturating_sub(begun.elapsed()))
+                    .ok()
             };
         }
         if !pending.is_empty() {

@@ -398,3 +398,25 @@ impl Drop for SmallDisk {
         assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
     }
 }
+
+#[tokio::test]
+async fn metrics_beyond_loopback_ask_for_a_token() {
+    let home = Home::new();
+    let server = Server::start_with(&home, &[("PLATEN__OPS__LISTEN", "0.0.0.0:0")]).await;
+    let ops = format!("http://127.0.0.1:{}", server.address("ops").port());
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+
+    for (path, token, expected) in [
+        ("metrics", None, 401),
+        ("metrics", Some("pt_guessed"), 401),
+        ("metrics", Some(server.token()), 200),
+        ("livez", None, 200),
+        ("readyz", None, 200),
+    ] {
+        let mut request = http.get(format!("{ops}/{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        assert_eq!(request.send().await.unwrap().status(), expected, "{path}");
+    }
+}

@@ -134,6 +134,11 @@ impl Server {
         self.ports[listener].unwrap()
     }
 
+    /// The administrator's.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
