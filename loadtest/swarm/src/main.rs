@@ -97,6 +97,9 @@ struct IdleArgs {
     /// Remember the server's challenge from one session to the next.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     keep_challenge: bool,
+    /// Leave sessions open after the InformResponse, to see what the server keeps of each.
+    #[arg(long)]
+    leave_open: bool,
     /// Without credentials and without BOOTSTRAP: against a server that answers with fixed bytes.
     #[arg(long)]
     bare: bool,
@@ -229,6 +232,7 @@ async fn idle(args: &IdleArgs, stop: &CancellationToken) -> anyhow::Result<()> {
         habits: Habits {
             keep_alive: args.keep_alive,
             keep_challenge: args.keep_challenge,
+            leave_open: args.leave_open,
         },
         authenticate: !args.bare,
         install: !args.bare && !args.installed,

@@ -60,6 +60,8 @@ pub struct Habits {
     pub keep_alive: bool,
     /// The server's challenge; else each session begins without credentials and is challenged.
     pub keep_challenge: bool,
+    /// Idle sessions are left after the InformResponse, for the server to keep: what a live session weighs.
+    pub leave_open: bool,
 }
 
 impl Device {
@@ -107,6 +109,10 @@ impl Device {
             200 => return Err(Broken::Protocol),
             503 => return Err(Broken::Busy),
             status => return Err(Broken::Status(status)),
+        }
+        if habits.leave_open {
+            let end = Duration::ZERO;
+            return Ok(Timing { inform, end });
         }
 
         let started = Instant::now();

@@ -113,6 +113,7 @@ fn plan(address: SocketAddr) -> Plan {
         habits: Habits {
             keep_alive: true,
             keep_challenge: true,
+            leave_open: false,
         },
         authenticate: true,
         install: false,
@@ -162,6 +163,7 @@ async fn devices_without_memory_connect_and_are_challenged_each_time() {
         habits: Habits {
             keep_alive: false,
             keep_challenge: false,
+            leave_open: false,
         },
         ..plan(address)
     })

@@ -66,6 +66,13 @@ impl DataDir {
             );
         }
         let keys = Keys::load(&key_file, if_absent)?;
+        belongs(&keys, &path).with_context(|| {
+            format!(
+                "the key file {} is not the one with which the data directory {} was made",
+                key_file.display(),
+                path.display()
+            )
+        })?;
         Ok(Self { path, keys })
     }
 
@@ -97,6 +104,21 @@ impl DataDir {
             files: Arc::new(files),
             keys: Arc::new(keys),
         })
+    }
+}
+
+/// Refuses a key that is not the directory's: with another one no sealed password would open, and what is sealed from then on would be lost with
+/// the right one. The directory keeps a signature of its key, made at the first start.
+fn belongs(keys: &Keys, directory: &Path) -> anyhow::Result<()> {
+    const PURPOSE: &str = "the data directory's key";
+    let file = directory.join("key.check");
+    match fs::read_to_string(&file) {
+        Ok(signature) if keys.verify(PURPOSE, signature.trim()).is_some() => Ok(()),
+        Ok(_) => bail!("put the right key file in its place"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_secret(&file, &keys.sign(PURPOSE, b"")).context("cannot write key.check")
+        }
+        Err(error) => Err(error).context("cannot read key.check"),
     }
 }
 
@@ -176,6 +198,20 @@ mod tests {
 
         assert!(error.to_string().contains("data.key"), "{error}");
         assert!(!dir.path().join("data.key").exists());
+    }
+
+    #[test]
+    fn another_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        DataDir::prepare(&data, None).unwrap();
+        DataDir::prepare(&data, None).unwrap();
+        DataDir::prepare(&dir.path().join("other"), None).unwrap();
+
+        let error = DataDir::prepare(&data, Some(dir.path().join("other.key"))).err();
+
+        let text = format!("{:#}", error.unwrap());
+        assert!(text.contains("other.key is not the one"), "{text}");
     }
 
     #[test]
