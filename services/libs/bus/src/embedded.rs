@@ -42,7 +42,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             retention: Duration::from_secs(7 * 86_400),
-            memory_bytes: 16 << 20,
+            memory_bytes: 4 << 20,
         }
     }
 }
