@@ -2,139 +2,46 @@
 //!
 //! The modules follow the packages: `device::v1` is `platen.device.v1`.
 
-/// `platen.device.v1`: devices and their parameters.
-pub mod device {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.device.v1");
-    }
+macro_rules! packages {
+    ($($(#[$doc:meta])* $area:ident = $package:literal;)*) => {
+        $(
+            $(#[$doc])*
+            pub mod $area {
+                /// Version 1.
+                pub mod v1 {
+                    #![allow(
+                        missing_docs,
+                        clippy::all,
+                        clippy::use_self,
+                        clippy::or_fun_call,
+                        unreachable_pub
+                    )]
+                    tonic::include_proto!($package);
+                }
+            }
+        )*
+    };
 }
 
-/// `platen.operation.v1`: operations on devices.
-pub mod operation {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.operation.v1");
-    }
-}
-
-/// `platen.provisioning.v1`: profiles.
-pub mod provisioning {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.provisioning.v1");
-    }
-}
-
-/// `platen.firmware.v1`: artifacts.
-pub mod firmware {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.firmware.v1");
-    }
-}
-
-/// `platen.metering.v1`: meter readings.
-pub mod metering {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.metering.v1");
-    }
-}
-
-/// `platen.event.v1`: events for customers.
-pub mod event {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.event.v1");
-    }
-}
-
-/// `platen.tenant.v1`: tenants and API tokens.
-pub mod tenant {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.tenant.v1");
-    }
-}
-
-/// `platen.report.v1`: payloads of the log.
-pub mod report {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.report.v1");
-    }
-}
-
-/// `platen.store.v1`: rows of the store.
-pub mod store {
-    /// Version 1.
-    pub mod v1 {
-        #![allow(
-            missing_docs,
-            clippy::all,
-            clippy::use_self,
-            clippy::or_fun_call,
-            unreachable_pub
-        )]
-        tonic::include_proto!("platen.store.v1");
-    }
+packages! {
+    /// `platen.device.v1`: devices and their parameters.
+    device = "platen.device.v1";
+    /// `platen.operation.v1`: operations on devices.
+    operation = "platen.operation.v1";
+    /// `platen.provisioning.v1`: profiles.
+    provisioning = "platen.provisioning.v1";
+    /// `platen.firmware.v1`: artifacts.
+    firmware = "platen.firmware.v1";
+    /// `platen.metering.v1`: meter readings.
+    metering = "platen.metering.v1";
+    /// `platen.event.v1`: events for customers.
+    event = "platen.event.v1";
+    /// `platen.tenant.v1`: tenants and API tokens.
+    tenant = "platen.tenant.v1";
+    /// `platen.report.v1`: payloads of the log.
+    report = "platen.report.v1";
+    /// `platen.store.v1`: rows of the store.
+    store = "platen.store.v1";
 }
 
 pub mod topic;
