@@ -116,7 +116,14 @@ async fn recordings_of_real_printers_are_held_as_they_are() {
     );
 
     // What was acknowledged is on the log; the rows follow it.
-    let held = eventually("the parameters of every printer", || held(&server)).await;
+    let devices = recordings
+        .iter()
+        .filter(|recording| recording.serial().is_some())
+        .count();
+    let held = eventually("every printer and its parameters", || {
+        held(&server, devices)
+    })
+    .await;
     let mut differences = Vec::new();
     for (recording, agent) in recordings.iter().zip(&agents) {
         let device = held.get(&agent.addr().ip().to_string());
@@ -288,7 +295,7 @@ impl Held {
 }
 
 /// The printers that the server holds, by the address at which the proxy found them.
-async fn held(server: &Server) -> Option<BTreeMap<String, Held>> {
+async fn held(server: &Server, expected: usize) -> Option<BTreeMap<String, Held>> {
     let devices = server.get("tenants/default/devices?pageSize=500").await;
     let mut held = BTreeMap::new();
     for resource in devices["devices"].as_array().unwrap() {
@@ -330,7 +337,7 @@ async fn held(server: &Server) -> Option<BTreeMap<String, Held>> {
         );
         assert!(before.is_none(), "two devices at one address");
     }
-    Some(held)
+    (held.len() >= expected).then_some(held)
 }
 
 /// The percent signs of a device's name, escaped for a URL.
