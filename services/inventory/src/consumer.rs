@@ -7,7 +7,6 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use moka::future::Cache;
 use opentelemetry::metrics::Counter;
 use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards};
 use platen_fleet::device;
@@ -17,13 +16,17 @@ use platen_proto::{
     store::v1::{Observed, Registration},
     topic::Kind,
 };
+use platen_runtime::Recent;
 use platen_store::{
     Store, rows,
     table::{Range, Write},
     tables::{Events, ObservedDevices, Parameters, Registrations},
 };
 use prost::Message;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// A registration that is older than this, µs, was announced long ago.
 const NEW_REGISTRATION_US: i64 = 86_400_000_000;
@@ -34,19 +37,19 @@ const FEW: usize = 3;
 
 /// The account of a proxy is looked up again after so long, or once it is edited: its devices follow with their next Inform.
 const ACCOUNT_KEPT: Duration = Duration::from_secs(60);
-/// Proxies whose accounts are remembered.
-const PROXIES: u64 = 10_000;
+/// Bytes of accounts of proxies that are remembered: some ten thousand.
+const PROXIES: u64 = 4 << 20;
 
 /// Keeps the records of the devices whose partitions it owns.
 pub(crate) struct Inventory {
     store: Store,
     log: Arc<dyn Log>,
     /// Encoded records of devices, by key: less than half the memory of decoded ones.
-    observed: Cache<String, Bytes>,
+    observed: Recent<String, Bytes>,
     /// The last device row that was told, by key.
-    told: Cache<String, Bytes>,
-    /// Accounts of proxies, by tenant and device.
-    accounts: Cache<String, String>,
+    told: Recent<String, Bytes>,
+    /// Accounts of proxies and until when they hold, by tenant and device.
+    accounts: Recent<String, (String, Instant)>,
     informs: Counter<u64>,
     changes: Counter<u64>,
 }
@@ -71,24 +74,16 @@ impl Following {
 
 impl Inventory {
     pub(crate) fn new(config: &Config, deps: Deps) -> Self {
-        let weigher = |key: &String, value: &Bytes| {
-            u32::try_from(key.len() + value.len() + 200).unwrap_or(u32::MAX)
-        };
+        // With what an allocator rounds up, and the counter of shared bytes.
+        let weigh = |key: &String, value: &Bytes| key.capacity() + value.len() + 64;
         Self {
             store: deps.store,
             log: deps.log,
-            observed: Cache::builder()
-                .max_capacity(config.cache_bytes)
-                .weigher(weigher)
-                .build(),
-            told: Cache::builder()
-                .max_capacity(config.cache_bytes / 16)
-                .weigher(weigher)
-                .build(),
-            accounts: Cache::builder()
-                .max_capacity(PROXIES)
-                .time_to_live(ACCOUNT_KEPT)
-                .build(),
+            observed: Recent::new(config.cache_bytes, weigh),
+            told: Recent::new(config.cache_bytes / 16, weigh),
+            accounts: Recent::new(PROXIES, |key, (account, _)| {
+                key.capacity() + account.capacity()
+            }),
             informs: deps.metrics.counter(
                 "platen.inventory.informs",
                 "Informs folded into device records",
@@ -274,7 +269,7 @@ impl Inventory {
     /// Somebody has edited a device.
     async fn registration_changed(&self, record: &Record, notice: &Notice) -> Result<(), Failure> {
         let (tenant, id) = (notice.tenant.as_str(), notice.device.as_str());
-        self.accounts.invalidate(&record.record.key).await;
+        self.accounts.remove(&record.record.key);
         let observed = self.observed(&record.record.key, tenant, id).await?;
         // The timer that announces a row before it is written may find none.
         let Some(registration) = self.registration(tenant, id).await? else {
@@ -399,12 +394,7 @@ impl Inventory {
             .position(|new| new.kind == Kind::Device)
         {
             let content = without_time(&announcements[at].payload);
-            if self
-                .told
-                .get(key)
-                .await
-                .is_some_and(|before| before == content)
-            {
+            if self.told.get(key).is_some_and(|before| before == content) {
                 announcements.remove(at);
             } else {
                 told = Some(content);
@@ -415,10 +405,6 @@ impl Inventory {
                 .append(announcements)
                 .await
                 .map_err(Failure::retry)?;
-        }
-        if let Some(content) = told {
-            self.changes.add(1, &[]);
-            self.told.insert(key.clone(), content).await;
         }
         if !following.rows.is_empty() {
             self.store
@@ -437,8 +423,13 @@ impl Inventory {
                 .await
                 .map_err(Failure::retry)?;
             self.observed
-                .insert(key.clone(), observed.encode_to_vec().into())
-                .await;
+                .insert(key.clone(), observed.encode_to_vec().into());
+        }
+        // Last: while the rows cannot be written it is told again with every try, so that an index which is being loaded hears of it after it has
+        // read the rows as they were before.
+        if let Some(content) = told {
+            self.changes.add(1, &[]);
+            self.told.insert(key.clone(), content);
         }
         Ok(())
     }
@@ -449,7 +440,7 @@ impl Inventory {
         tenant: &str,
         id: &str,
     ) -> Result<Option<Observed>, Failure> {
-        if let Some(bytes) = self.observed.get(key).await {
+        if let Some(bytes) = self.observed.get(key) {
             return Observed::decode(bytes).map(Some).map_err(Failure::retry);
         }
         let observed = self
@@ -459,8 +450,7 @@ impl Inventory {
             .map_err(Failure::retry)?;
         if let Some(observed) = &observed {
             self.observed
-                .insert(key.to_owned(), observed.encode_to_vec().into())
-                .await;
+                .insert(key.to_owned(), observed.encode_to_vec().into());
         }
         Ok(observed)
     }
@@ -472,14 +462,18 @@ impl Inventory {
             return Ok(String::new());
         }
         let key = format!("{}/{proxy}", observed.tenant);
-        if let Some(account) = self.accounts.get(&key).await {
+        let now = Instant::now();
+        if let Some((account, until)) = self.accounts.get(&key)
+            && now < until
+        {
             return Ok(account);
         }
         let account = self
             .registration(&observed.tenant, proxy)
             .await?
             .map_or_else(String::new, |registration| registration.account);
-        self.accounts.insert(key, account.clone()).await;
+        self.accounts
+            .insert(key, (account.clone(), now + ACCOUNT_KEPT));
         Ok(account)
     }
 
@@ -505,8 +499,8 @@ impl Handler for Inventory {
 
     async fn assigned(&self, _: &[Shards]) {
         // Another owner may have written in between; what is forgotten costs one read per device.
-        self.observed.invalidate_all();
-        self.told.invalidate_all();
+        self.observed.clear();
+        self.told.clear();
     }
 
     async fn handle(&self, records: &[Arc<Record>]) -> Result<(), HandlerError> {

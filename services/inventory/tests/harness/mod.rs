@@ -345,6 +345,10 @@ impl Log for CountedLog {
     async fn check(&self) -> Result<(), Error> {
         self.log.check().await
     }
+
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
 }
 
 struct CountedConsumer {

@@ -5,7 +5,7 @@ use crate::{
     keyspace::{self, Keyspace, Kind},
     owner::{NotOwner, Owner},
     transaction::Transaction,
-    writer::{Answer, Durability, Error, Hooks, Job, Writer},
+    writer::{self, Answer, Durability, Error, Hooks, Job, Writer},
 };
 use std::{
     collections::HashSet,
@@ -322,10 +322,17 @@ impl Database {
         self.shared.engine.disk_space().map_err(Error::from_engine)
     }
 
-    /// Bytes of recent writes in memory, over all keyspaces.
-    #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
-        self.shared.engine.write_buffer_size()
+    /// Bytes of recent writes in memory, over all keyspaces, those among them that were written out and not let go of yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the database is closed.
+    pub async fn memory_bytes(&self) -> Result<u64, Error> {
+        let engine = self.shared.engine.clone();
+        self.transact(Durability::Ordered, 0, move |_| {
+            writer::memory_bytes(&engine)
+        })
+        .await
     }
 
     /// Waits until the database has stopped for good, and says why. The process should end then: a new one may recover.

@@ -78,6 +78,15 @@ impl Keyspace {
             .collect()
     }
 
+    /// The engine's handles of all keyspaces of whatever kind. On the writer thread, which alone removes some.
+    pub(crate) fn all(database: &fjall::Database) -> Vec<fjall::Keyspace> {
+        let names = database.list_keyspace_names();
+        names
+            .iter()
+            .filter_map(|name| database.keyspace(name, KeyspaceCreateOptions::default).ok())
+            .collect()
+    }
+
     pub(crate) const fn engine(&self) -> &fjall::Keyspace {
         &self.inner
     }

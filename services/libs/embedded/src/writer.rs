@@ -2,6 +2,7 @@
 
 use crate::{
     disk::Disk,
+    keyspace::Keyspace,
     transaction::{Pending, Transaction},
 };
 use fjall::{AbstractTree, PersistMode};
@@ -261,17 +262,36 @@ impl Writer {
             *before = full;
             true
         });
+        self.release();
         self.shrink();
         self.wait_for_room();
+    }
+
+    /// Lets go of what was written out.
+    ///
+    /// The engine keeps each keyspace as it was before, for snapshots that may still be read, until it writes something out again: so the last memtables
+    /// that were written out would stay for as long as it is quiet, uncounted. Nobody here reads a snapshot: every read asks for what stands now, and holds
+    /// what it reads for itself.
+    fn release(&self) {
+        for keyspace in Keyspace::all(&self.database) {
+            if keyspace.tree.version_free_list_len() == 0 {
+                continue;
+            }
+            let mut history = keyspace.tree.get_version_history_lock();
+            if let Err(error) = history.maintenance(keyspace.path(), self.database.visible_seqno())
+            {
+                tracing::warn!(%error, keyspace = %keyspace.name(), "memory of what was written out stays in use");
+            }
+        }
     }
 
     /// Lets writes wait, up to a second, while far too much is in memory: the disk does not keep up.
     fn wait_for_room(&self) {
         let begun = Instant::now();
-        while self.database.write_buffer_size() > self.memory.saturating_mul(3)
-            && begun.elapsed() < TICK
+        while memory_bytes(&self.database) > self.memory.saturating_mul(3) && begun.elapsed() < TICK
         {
             std::thread::sleep(Duration::from_millis(1));
+            self.release();
         }
     }
 
@@ -284,15 +304,8 @@ impl Writer {
         if excess == 0 || self.database.outstanding_flushes() > 0 {
             return;
         }
-        let mut keyspaces: Vec<_> = self
-            .database
-            .list_keyspace_names()
-            .iter()
-            .filter_map(|name| {
-                self.database
-                    .keyspace(name, fjall::KeyspaceCreateOptions::default)
-                    .ok()
-            })
+        let mut keyspaces: Vec<_> = Keyspace::all(&self.database)
+            .into_iter()
             .map(|keyspace| (keyspace.tree.active_memtable().size(), keyspace))
             .collect();
         keyspaces.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
@@ -309,4 +322,12 @@ impl Writer {
             excess = excess.saturating_sub(size);
         }
     }
+}
+
+/// Bytes of recent writes in memory, over all keyspaces, those among them that were written out and not let go of yet.
+pub(crate) fn memory_bytes(database: &fjall::Database) -> u64 {
+    Keyspace::all(database)
+        .iter()
+        .map(|keyspace| keyspace.tree.get_version_history_lock().memtable_size_sum())
+        .sum()
 }

@@ -6,8 +6,10 @@ pub mod keys;
 pub mod listener;
 pub mod logs;
 pub mod metrics;
+pub mod recent;
 pub mod shutdown;
 
 pub use health::Health;
 pub use keys::Keys;
 pub use metrics::Metrics;
+pub use recent::Recent;
