@@ -6,16 +6,18 @@
 use crate::{
     rows::{Entity, Store},
     table::{
-        Cursor, Error, Expect, Inserted, Key, MAX_KEY, MAX_VALUE, Page, Part, Range, Row, Swapped,
-        Table, Tables, Write,
+        Cursor, Error, Expect, Inserted, Key, MAX_KEY, MAX_NUMBER, MAX_VALUE, Page, Part, Range,
+        Row, Swapped, Table, Tables, Write, Writes,
     },
-    tables::{
-        self, Claims, Events, ObservedDevices, Operations, Profiles, Queue, Registrations, Requests,
-    },
+    tables::{self, Claims, Events, ObservedDevices, Operations, Profiles, Queue, Registrations},
 };
 use bytes::Bytes;
 use futures::future::join_all;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// All laws.
 pub async fn suite(tables: Arc<dyn Tables>, run: &str) {
@@ -26,7 +28,7 @@ pub async fn suite(tables: Arc<dyn Tables>, run: &str) {
     a_deletion_has_a_version(&*tables, &law("deletion")).await;
     writers_in_any_order_agree(&*tables, &law("order")).await;
     one_of_many_inserts_counts(&*tables, &law("insert")).await;
-    a_deleted_insert_makes_room(&*tables, &law("room")).await;
+    an_insert_is_once(&*tables, &law("once")).await;
     an_edit_needs_the_etag(&*tables, &law("edit")).await;
     one_of_many_edits_counts(&*tables, &law("edits")).await;
     edited_rows_are_listed(&*tables, &law("list")).await;
@@ -38,6 +40,7 @@ pub async fn suite(tables: Arc<dyn Tables>, run: &str) {
     strange_keys_stay_apart(&*tables, &law("strange")).await;
     tables_and_partitions_stay_apart(&*tables, &law("apart")).await;
     what_is_too_large_is_refused(&*tables, &law("large")).await;
+    numbers_are_bounded(&*tables, &law("number")).await;
     rows_expire(&*tables, &law("expiry")).await;
     typed_rows_round(&Store::new(Arc::clone(&tables)), &law("typed")).await;
     tables.check().await.unwrap();
@@ -159,6 +162,8 @@ async fn a_write_is_seen_at_once(tables: &dyn Tables, run: &str) {
 }
 
 async fn the_highest_version_stays(tables: &dyn Tables, run: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now_us = u64::try_from(now.as_micros()).unwrap();
     for table in [table::<Events>(), table::<Queue>()] {
         let key = if table.name == "events" {
             event(run, "d", 1)
@@ -171,7 +176,9 @@ async fn the_highest_version_stays(tables: &dyn Tables, run: &str) {
             (10, "ten", some("ten", 10)),
             (11, "eleven", some("eleven", 11)),
             (0, "zero", some("eleven", 11)),
-            (u64::MAX >> 1, "last", some("last", u64::MAX >> 1)),
+            (now_us, "now", some("now", now_us)),
+            (now_us - 1, "before", some("now", now_us)),
+            (now_us + 1, "after", some("after", now_us + 1)),
         ] {
             tables
                 .write(vec![write(table, key.clone(), Some(text), version)])
@@ -229,67 +236,95 @@ async fn writers_in_any_order_agree(tables: &dyn Tables, run: &str) {
     assert_eq!(value(tables, table, &key).await, some("63", 63));
 }
 
+/// How many want the same thing at once, round by round.
+const CONTENDERS: [usize; 6] = [1, 2, 3, 5, 8, 24];
+
+/// What each of many calls brought. `None`: its outcome is unknown, as a store may say when too many want one row.
+fn known<T>(outcomes: Vec<Result<T, Error>>) -> Vec<Option<T>> {
+    let known: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
+            Err(Error::Unavailable(_)) => None,
+            outcome => Some(outcome.unwrap()),
+        })
+        .collect();
+    assert!(
+        known.iter().any(Option::is_some),
+        "nobody was told anything"
+    );
+    known
+}
+
+/// Of callers that all were told, one was told that it did it; of others no more than one.
+fn assert_one<T>(winners: usize, outcomes: &[Option<T>]) {
+    let all = outcomes.iter().all(Option::is_some);
+    assert!(winners == 1 || (winners == 0 && !all), "{winners} did it");
+}
+
 async fn one_of_many_inserts_counts(tables: &dyn Tables, run: &str) {
     let table = table::<Claims>();
-    for round in 0..8 {
-        let key = key(&[run, &format!("c{round}")], []);
-        let names: Vec<Bytes> = (0..24)
+    for contenders in CONTENDERS {
+        let key = key(&[run, &format!("c{contenders}")], []);
+        let names: Vec<Bytes> = (0..contenders)
             .map(|n| Bytes::from(format!("holder {n}")))
             .collect();
         let inserts = names
             .iter()
             .map(|name| tables.insert_if_absent(table, key.clone(), name.clone()));
-        let outcomes: Vec<Inserted> = join_all(inserts)
-            .await
-            .into_iter()
-            .map(Result::unwrap)
-            .collect();
-        let winners: Vec<_> = outcomes
-            .iter()
-            .zip(&names)
-            .filter(|(outcome, _)| **outcome == Inserted::Done)
-            .collect();
-        assert_eq!(winners.len(), 1);
-        let winner = winners[0].1.clone();
-        for outcome in &outcomes {
-            assert!(
-                matches!(outcome, Inserted::Done) || *outcome == Inserted::Exists(winner.clone()),
-                "{outcome:?}"
-            );
+        let outcomes = known(join_all(inserts).await);
+        let stands = tables.get(table, &key).await.unwrap();
+        let mut winners = 0;
+        for (outcome, name) in outcomes.iter().zip(&names) {
+            let told = match outcome {
+                Some(Inserted::Done) => {
+                    winners += 1;
+                    name
+                }
+                Some(Inserted::Exists(other)) => {
+                    assert_ne!(other, name);
+                    other
+                }
+                None => continue,
+            };
+            assert_eq!(stands.as_ref().map(|row| &row.value), Some(told));
         }
-        assert_eq!(
-            tables.get(table, &key).await.unwrap().unwrap().value,
-            winner
-        );
+        assert_one(winners, &outcomes);
     }
 }
 
-async fn a_deleted_insert_makes_room(tables: &dyn Tables, run: &str) {
-    let (table, key) = (table::<Requests>(), key(&[run, "r"], []));
-    assert_eq!(
-        tables
-            .insert_if_absent(table, key.clone(), "a".into())
-            .await
-            .unwrap(),
-        Inserted::Done
-    );
-    let version = tables.get(table, &key).await.unwrap().unwrap().version;
-    tables
-        .write(vec![write(table, key.clone(), None, version + 1)])
-        .await
-        .unwrap();
-    assert_eq!(value(tables, table, &key).await, None);
-    assert_eq!(
-        tables
-            .insert_if_absent(table, key.clone(), "b".into())
-            .await
-            .unwrap(),
-        Inserted::Done
-    );
-    assert_eq!(
-        value(tables, table, &key).await.map(|(text, _)| text),
-        Some("b".to_owned())
-    );
+async fn an_insert_is_once(tables: &dyn Tables, run: &str) {
+    for table in tables::ALL
+        .iter()
+        .filter(|table| table.writes == Writes::Once)
+    {
+        let mut partition = vec![run];
+        partition.resize(table.partition.len(), "x");
+        let key = key(&partition, []);
+        assert_eq!(value(tables, table, &key).await, None);
+        for (text, expected) in [
+            ("a", Inserted::Done),
+            ("b", Inserted::Exists("a".into())),
+            ("", Inserted::Exists("a".into())),
+        ] {
+            let outcome = tables.insert_if_absent(table, key.clone(), text.into());
+            assert_eq!(outcome.await.unwrap(), expected, "{}", table.name);
+        }
+        let found = value(tables, table, &key).await;
+        assert_eq!(
+            found.map(|(text, _)| text).as_deref(),
+            Some("a"),
+            "{}",
+            table.name
+        );
+    }
+    // An empty value is a value.
+    let (table, key) = (table::<Claims>(), key(&[run, "empty"], []));
+    for expected in [Inserted::Done, Inserted::Exists(Bytes::new())] {
+        let outcome = tables.insert_if_absent(table, key.clone(), Bytes::new());
+        assert_eq!(outcome.await.unwrap(), expected);
+    }
+    let found = value(tables, table, &key).await;
+    assert_eq!(found.map(|(text, _)| text).as_deref(), Some(""));
 }
 
 async fn an_edit_needs_the_etag(tables: &dyn Tables, run: &str) {
@@ -343,32 +378,36 @@ async fn an_edit_needs_the_etag(tables: &dyn Tables, run: &str) {
 }
 
 async fn one_of_many_edits_counts(tables: &dyn Tables, run: &str) {
-    let (table, key) = (table::<Profiles>(), key(&[run], ["p".into()]));
-    let mut expect = Expect::Absent;
-    for round in 0..8 {
-        let names: Vec<Bytes> = (0..24)
-            .map(|n| Bytes::from(format!("{round}/{n}")))
-            .collect();
-        let edits = names.iter().map(|name| {
-            tables.compare_and_set(table, key.clone(), expect.clone(), Some(name.clone()))
-        });
-        let outcomes: Vec<Swapped> = join_all(edits)
-            .await
-            .into_iter()
-            .map(Result::unwrap)
-            .collect();
-        let winners: Vec<_> = outcomes
-            .iter()
-            .zip(&names)
-            .filter_map(|(outcome, name)| match outcome {
-                Swapped::Done(etag) => Some((etag.clone(), name.clone())),
-                Swapped::Refused(_) => None,
-            })
-            .collect();
-        assert_eq!(winners.len(), 1);
-        let found = tables.get_edited(table, &key).await.unwrap().unwrap();
-        assert_eq!((found.etag, found.value), winners[0]);
-        expect = Expect::Etag(winners[0].0.clone());
+    let table = table::<Profiles>();
+    for contenders in CONTENDERS {
+        let key = key(&[run], [format!("p{contenders}").into()]);
+        let mut expect = Expect::Absent;
+        for round in ["made", "changed"] {
+            let names: Vec<Bytes> = (0..contenders)
+                .map(|n| Bytes::from(format!("{round} by {n}")))
+                .collect();
+            let edits = names.iter().map(|name| {
+                tables.compare_and_set(table, key.clone(), expect.clone(), Some(name.clone()))
+            });
+            let outcomes = known(join_all(edits).await);
+            let mut winners: Vec<_> = outcomes
+                .iter()
+                .zip(&names)
+                .filter_map(|(outcome, name)| match outcome {
+                    Some(Swapped::Done(etag)) => Some((etag.clone(), name.clone())),
+                    Some(Swapped::Refused(_)) | None => None,
+                })
+                .collect();
+            assert_one(winners.len(), &outcomes);
+            // An edit whose outcome is unknown may count later, on another round's cost.
+            let (Some((etag, name)), true) = (winners.pop(), outcomes.iter().all(Option::is_some))
+            else {
+                break;
+            };
+            let found = tables.get_edited(table, &key).await.unwrap().unwrap();
+            assert_eq!((&found.etag, &found.value), (&etag, &name));
+            expect = Expect::Etag(etag);
+        }
     }
 }
 
@@ -860,6 +899,58 @@ async fn what_is_too_large_is_refused(tables: &dyn Tables, run: &str) {
             .map(|(text, _)| text.len()),
         Some(MAX_VALUE)
     );
+}
+
+async fn numbers_are_bounded(tables: &dyn Tables, run: &str) {
+    let table = table::<Events>();
+    let refused = |outcome: Result<(), Error>, what: &str| {
+        assert!(
+            matches!(outcome, Err(Error::TooLarge { .. })),
+            "{what}: {outcome:?}"
+        );
+    };
+    let month = |month| Key {
+        partition: vec![run.into(), "d".into(), Part::Number(month)],
+        clustering: vec![1_u64.into()],
+    };
+    let put = |key| tables.write(vec![write(table, key, Some("x"), 1)]);
+    for number in [MAX_NUMBER + 1, u64::MAX] {
+        refused(put(event(run, "d", number)).await, "write");
+        refused(put(month(number)).await, "partition");
+        let found = tables.get(table, &event(run, "d", number)).await;
+        refused(found.map(drop), "get");
+        let partition = month(number).partition;
+        let found = tables.scan(table, &partition, Range::default());
+        refused(found.await.map(drop), "scan");
+        let late = write(table, event(run, "d", 1), Some("x"), number);
+        refused(tables.write(vec![late]).await, "version");
+    }
+    for number in [0, 1, MAX_NUMBER] {
+        put(event(run, "d", number)).await.unwrap();
+    }
+    let from = |from, below| Range {
+        from: Some(Part::Number(from)),
+        below: Some(Part::Number(below)),
+        ..Range::default()
+    };
+    let prefix = |number| Range {
+        prefix: vec![Part::Number(number)],
+        ..Range::default()
+    };
+    for (range, expected) in [
+        (from(0, MAX_NUMBER), vec![0, 1]),
+        (from(1, MAX_NUMBER + 1), vec![1, MAX_NUMBER]),
+        (from(1, u64::MAX), vec![1, MAX_NUMBER]),
+        (from(MAX_NUMBER, u64::MAX), vec![MAX_NUMBER]),
+        (from(MAX_NUMBER + 1, u64::MAX), vec![]),
+        (prefix(1), vec![1]),
+        (prefix(MAX_NUMBER), vec![MAX_NUMBER]),
+        (prefix(u64::MAX), vec![]),
+    ] {
+        let partition = event(run, "d", 0).partition;
+        let rows = all(tables, table, &partition, range.clone());
+        assert_eq!(numbers(&rows.await), expected, "{range:?}");
+    }
 }
 
 async fn rows_expire(tables: &dyn Tables, run: &str) {

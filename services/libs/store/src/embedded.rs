@@ -2,10 +2,10 @@
 
 use crate::{
     envelope::{Content, Envelope},
-    key,
+    key, limits,
     table::{
-        Cursor, Edited, Error, Expect, Inserted, Key, MAX_KEY, MAX_PAGE, MAX_VALUE, Page, Part,
-        Range, Row, Swapped, Table, Tables, Write, Writes,
+        Cursor, Edited, Error, Expect, Inserted, Key, MAX_KEY, MAX_PAGE, Page, Part, Range, Row,
+        Swapped, Table, Tables, Write, Writes,
     },
 };
 use async_trait::async_trait;
@@ -137,7 +137,7 @@ impl EmbeddedTables {
         value_bytes: usize,
         change: impl FnOnce(Option<Envelope>) -> (Change, R) + Send + 'static,
     ) -> Result<R, Error> {
-        check_value(table, value_bytes)?;
+        limits::check_value(table, value_bytes)?;
         let (keyspace, key, now_us) = (self.keyspace(table)?, encode(table, key)?, self.now_us());
         let bytes = key.len() + value_bytes;
         let work = move |transaction: &mut Transaction<'_>| -> Result<R, Error> {
@@ -186,7 +186,11 @@ impl Tables for EmbeddedTables {
         partition: &[Part],
         range: Range,
     ) -> Result<Page, Error> {
-        debug_assert_ne!(table.writes, Writes::Edited, "{}", table.name);
+        debug_assert!(
+            matches!(table.writes, Writes::Derived | Writes::Inserted),
+            "{}",
+            table.name
+        );
         let found = self.page(table, partition, range).await?;
         let row = |(clustering, row): (Vec<Part>, Envelope)| match row.content {
             Content::Value(value) => Some(Row {
@@ -208,12 +212,17 @@ impl Tables for EmbeddedTables {
         let mut bytes = 0;
         let mut rows = Vec::with_capacity(writes.len());
         for write in writes {
-            debug_assert_ne!(write.table.writes, Writes::Edited, "{}", write.table.name);
+            debug_assert!(
+                matches!(write.table.writes, Writes::Derived | Writes::Inserted),
+                "{}",
+                write.table.name
+            );
             if write.table.writes != Writes::Derived {
                 durability = Durability::Synced;
             }
             let size = write.value.as_ref().map_or(0, Bytes::len);
-            check_value(write.table, size)?;
+            limits::check_value(write.table, size)?;
+            limits::check_version(write.table, write.version)?;
             let key = encode(write.table, &write.key)?;
             bytes += key.len() + size;
             rows.push((self.keyspace(write.table)?, key, sealed(write, now_us)));
@@ -238,27 +247,22 @@ impl Tables for EmbeddedTables {
         key: Key,
         value: Bytes,
     ) -> Result<Inserted, Error> {
-        debug_assert_eq!(table.writes, Writes::Inserted, "{}", table.name);
+        debug_assert_eq!(table.writes, Writes::Once, "{}", table.name);
         let now_us = self.now_us();
         let expires = expiry(table.expires, now_us);
-        self.decide(table, &key, value.len(), move |found| {
-            let version = match found {
-                Some(Envelope {
-                    content: Content::Value(value),
-                    ..
-                }) => return (Change::Nothing, Inserted::Exists(value)),
-                // A deletion does not stand in the way, but must not hide the row either.
-                Some(row) => now_us.max(row.version.saturating_add(1)),
-                None => now_us,
-            };
-            (
+        self.decide(table, &key, value.len(), move |found| match found {
+            Some(Envelope {
+                content: Content::Value(value),
+                ..
+            }) => (Change::Nothing, Inserted::Exists(value)),
+            _ => (
                 Change::Put(Envelope {
                     expires,
-                    version,
+                    version: now_us,
                     content: Content::Value(value),
                 }),
                 Inserted::Done,
-            )
+            ),
         })
         .await
     }
@@ -444,52 +448,22 @@ fn bounds(table: &'static Table, partition: &[Part], range: &Range) -> Result<Bo
 }
 
 fn encode(table: &'static Table, key: &Key) -> Result<Vec<u8>, Error> {
-    debug_assert_eq!(
-        (key.partition.len(), key.clustering.len()),
-        (table.partition.len(), table.clustering.len()),
-        "{}",
-        table.name
-    );
-    let mut bytes = partition_bytes(table, &key.partition)?;
+    limits::check_key(table, key)?;
+    let mut bytes = Vec::with_capacity(64);
+    key::encode(&key.partition, &mut bytes);
     key::encode(&key.clustering, &mut bytes);
-    check_key(table, &key.clustering)?;
     Ok(bytes)
 }
 
 fn partition_bytes(table: &'static Table, partition: &[Part]) -> Result<Vec<u8>, Error> {
-    check_key(table, partition)?;
+    limits::check_parts(table, partition)?;
     let mut bytes = Vec::with_capacity(64);
     key::encode(partition, &mut bytes);
     Ok(bytes)
 }
 
-fn check_key(table: &'static Table, parts: &[Part]) -> Result<(), Error> {
-    let size = |part: &Part| match part {
-        Part::Text(text) => text.len(),
-        Part::Number(_) => 8,
-    };
-    match parts.iter().map(size).sum() {
-        bytes if bytes > MAX_KEY => Err(Error::TooLarge {
-            table: table.name,
-            bytes,
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// Partition and clustering key, even if every byte of every text is a zero byte and takes two.
 const _: () = assert!(2 * 2 * MAX_KEY + 64 <= platen_embedded::MAX_KEY);
-
-const fn check_value(table: &'static Table, bytes: usize) -> Result<(), Error> {
-    if bytes > MAX_VALUE {
-        Err(Error::TooLarge {
-            table: table.name,
-            bytes,
-        })
-    } else {
-        Ok(())
-    }
-}
 
 fn sealed(write: Write, now_us: u64) -> Envelope {
     let (content, lives) = match write.value {

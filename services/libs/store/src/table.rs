@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::{fmt, time::Duration};
 
-/// Who writes a table, and so which of the three ways of writing its rows know.
+/// Who writes a table, and so which of the four ways of writing its rows know. No table mixes two of them: a store may order them by different clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
     /// One service derives it from the log. Versioned by log position: of two writes of a row the higher version stays, in whatever order they arrive.
@@ -16,8 +16,10 @@ pub enum Writes {
     Derived,
     /// API callers edit it: compare-and-set on the row's etag. Durable when the call returns.
     Edited,
-    /// Rows are only ever inserted (versioned by the receive time where an insert is not conditional). Durable when the call returns.
+    /// Rows are written unconditionally, versioned by the receive time, and removed with a higher version. Durable when the call returns.
     Inserted,
+    /// Rows are inserted if there is none, and never change after that. Durable when the call returns.
+    Once,
 }
 
 /// The type of a key column.
@@ -25,7 +27,7 @@ pub enum Writes {
 pub enum Column {
     /// UTF-8 text, ordered by bytes.
     Text(&'static str),
-    /// Unsigned 64 bit, ordered by value.
+    /// A number up to [`MAX_NUMBER`], ordered by value.
     Number(&'static str),
 }
 
@@ -49,7 +51,7 @@ pub struct Table {
 pub enum Part {
     /// For [`Column::Text`].
     Text(String),
-    /// For [`Column::Number`].
+    /// For [`Column::Number`]; in a key at most [`MAX_NUMBER`].
     Number(u64),
 }
 
@@ -100,13 +102,14 @@ pub struct Row {
 /// One unconditional write.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// Table; never an [`Writes::Edited`] one.
+    /// Table; a [`Writes::Derived`] or [`Writes::Inserted`] one.
     pub table: &'static Table,
     /// Key of the row.
     pub key: Key,
     /// New value; `None` deletes the row.
     pub value: Option<Bytes>,
-    /// Timestamp: of two writes of one row the higher one stays; equal ones are the same write.
+    /// Timestamp, at most [`MAX_NUMBER`]: of two writes of one row the higher one stays; equal ones are the same write. A store may refuse one that
+    /// lies days ahead of the clock, in microseconds since 1970.
     pub version: u64,
     /// Overrides the table's [`Table::expires`] (seconds from now).
     pub expires: Option<Duration>,
@@ -150,7 +153,7 @@ pub struct Edited {
     pub etag: String,
 }
 
-/// Which rows of a partition, in which order.
+/// Which rows of a partition, in which order. Numbers in it may be above [`MAX_NUMBER`]: then they lie above every row.
 #[derive(Debug, Clone, Default)]
 pub struct Range {
     /// Only rows whose clustering key begins with these parts (whole parts).
@@ -169,6 +172,9 @@ pub struct Range {
 
 /// The most rows of one page.
 pub const MAX_PAGE: usize = 5_000;
+
+/// The largest number in a key, and the largest version: stores keep 64 bits with a sign.
+pub const MAX_NUMBER: u64 = u64::MAX >> 1;
 
 /// The largest partition key, and the largest clustering key: sum of the bytes of its parts.
 pub const MAX_KEY: usize = 8 << 10;
@@ -209,12 +215,12 @@ pub enum Error {
     /// The cursor is not one that the store gave for this query. The caller's fault.
     #[error("the cursor is not valid here")]
     BadCursor,
-    /// A key above [`MAX_KEY`] or a value above [`MAX_VALUE`]. The caller's fault.
-    #[error("{table}: a key or value of {bytes} bytes is too large")]
+    /// A key above [`MAX_KEY`], a number in it or a version above [`MAX_NUMBER`], or a value above [`MAX_VALUE`]. The caller's fault.
+    #[error("{table}: a key or value is too large ({bytes} bytes)")]
     TooLarge {
         /// Table.
         table: &'static str,
-        /// Size of what is too large.
+        /// Size of what is too large; 8 for a number.
         bytes: usize,
     },
 }
@@ -232,10 +238,11 @@ impl Error {
 /// Every method may fail with [`Error::Unavailable`], writes also with [`Error::Full`]. A call that was dropped may have happened.
 #[async_trait]
 pub trait Tables: Send + Sync + fmt::Debug + 'static {
-    /// Reads one row of a [`Writes::Derived`] or [`Writes::Inserted`] table. Sees every write that has returned.
+    /// Reads one row of a table that is not [`Writes::Edited`]. Sees every write that has returned; in a [`Writes::Once`] table also every insert that
+    /// will ever count, whatever became of its call (that there is none costs a serial read).
     async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error>;
 
-    /// Reads rows of one partition of such a table.
+    /// Reads rows of one partition of a [`Writes::Derived`] or [`Writes::Inserted`] table.
     async fn scan(
         &self,
         table: &'static Table,
@@ -246,7 +253,8 @@ pub trait Tables: Send + Sync + fmt::Debug + 'static {
     /// Writes rows, each by itself (none, some or all are there after an error). Idempotent.
     async fn write(&self, writes: Vec<Write>) -> Result<(), Error>;
 
-    /// Inserts a row if there is none under its key (`IF NOT EXISTS`), into an [`Writes::Inserted`] table. Linearizable per row.
+    /// Inserts a row if there is none under its key (`IF NOT EXISTS`), into a [`Writes::Once`] table. Linearizable per row; of two callers with
+    /// the same value both may hear that they were the one.
     async fn insert_if_absent(
         &self,
         table: &'static Table,
@@ -254,7 +262,8 @@ pub trait Tables: Send + Sync + fmt::Debug + 'static {
         value: Bytes,
     ) -> Result<Inserted, Error>;
 
-    /// Reads one row of an [`Writes::Edited`] table, serially: sees every compare-and-set that has returned or will ever count.
+    /// Reads one row of an [`Writes::Edited`] table. Sees every compare-and-set that has returned, and never goes back behind what a read has seen; one
+    /// that is under way, or whose outcome is unknown to its caller, it may see or not.
     async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error>;
 
     /// Reads rows of one partition of an [`Writes::Edited`] table; [`Row::value`] is the value, the etag stands in the second list at the same index.

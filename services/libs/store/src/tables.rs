@@ -65,13 +65,13 @@ tables! {
     DeviceOperations = "device_operations": row::Command, (Text("tenant"), Text("device")), (Number("created"), Text("operation")), Inserted, Some(Duration::from_secs(400 * DAY)),
         (&'a str, &'a str, u64, &'a str), |(tenant, device, created, operation)| vec![tenant.into(), device.into()], vec![created.into(), operation.into()];
     /// Idempotency of API calls: key (tenant, request id); the value names what the first call made.
-    Requests = "requests": row::RequestRow, (Text("tenant"), Text("request")), (), Inserted, Some(Duration::from_secs(DAY)),
+    Requests = "requests": row::RequestRow, (Text("tenant"), Text("request")), (), Once, Some(Duration::from_secs(DAY)),
         (&'a str, &'a str), |(tenant, request)| vec![tenant.into(), request.into()], vec![];
     /// Commands of a device that have not ended: key (tenant, device, rank, command).
     Queue = "queue": row::Command, (Text("tenant"), Text("device")), (Number("rank"), Text("command")), Inserted, Some(Duration::from_secs(60 * DAY)),
         (&'a str, &'a str, u64, &'a str), |(tenant, device, rank, command)| vec![tenant.into(), device.into()], vec![rank.into(), command.into()];
     /// Who has a command: key (tenant, command).
-    Claims = "claims": row::Claim, (Text("tenant"), Text("command")), (), Inserted, Some(Duration::from_secs(90 * DAY)),
+    Claims = "claims": row::Claim, (Text("tenant"), Text("command")), (), Once, Some(Duration::from_secs(90 * DAY)),
         (&'a str, &'a str), |(tenant, command)| vec![tenant.into(), command.into()], vec![];
     /// What became of an operation: key (tenant, operation).
     ProgressOfOperations = "progress": row::Progress, (Text("tenant"), Text("operation")), (), Derived, Some(Duration::from_secs(400 * DAY)),
@@ -110,6 +110,9 @@ tables! {
     WalkedTimers = "walked": row::Walked, (Text("service"), Number("shard")), (), Derived, None,
         (&'a str, u8), |(service, shard)| vec![service.into(), shard.into()], vec![];
     /// Epochs of topics: key (topic).
-    Topics = "topics": row::TopicEpoch, (Text("topic")), (), Inserted, None,
+    Topics = "topics": row::TopicEpoch, (Text("topic")), (), Once, None,
         &'a str, |topic| vec![topic.into()], vec![];
+    /// What is the same for every process of a deployment: key (name).
+    Facts = "facts": row::Fact, (Text("name")), (), Once, None,
+        &'a str, |name| vec![name.into()], vec![];
 }

@@ -87,7 +87,8 @@ fn arm_at(
     let lives = Duration::from_micros(placed - now.min(placed)) + KEPT;
     Write {
         expires: Some(lives),
-        ..rows::write::<Timers>(key, &timer, due)
+        // Not the due time: that may lie months ahead, and no timer is ever changed.
+        ..rows::write::<Timers>(key, &timer, now)
     }
 }
 
