@@ -148,6 +148,9 @@ impl<H: Handler> Driver<'_, H> {
             match ended {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_transient() => {
+                    // Until it has joined again, others may own what was its.
+                    self.handler.assigned(&[]).await;
+                    self.owned.send_replace(Vec::new());
                     tracing::warn!(group = self.group, %error, "the log is away; trying again");
                     if self.pause(tries, 0).await == Then::Stop {
                         return Ok(());

@@ -278,6 +278,10 @@ impl Log for EmbeddedLog {
     async fn check(&self) -> Result<(), Error> {
         Ok(self.shared.database.check()?)
     }
+
+    fn partitions(&self) -> u32 {
+        1
+    }
 }
 
 /// A follower.

@@ -19,7 +19,8 @@ use std::{
 pub struct NewRecord {
     /// Where to.
     pub topic: Topic,
-    /// Says which partition: [`platen_ids::shard`] of tenant and subject. The same subject always has the same shard.
+    /// Says which partition: [`platen_ids::shard`] of tenant and subject. The same subject always has the same shard, but for notices that concern every
+    /// owner: they go to each partition.
     pub shard: u8,
     /// Subject: `tenant/device` for a device. Records of one key keep their order.
     pub key: String,
@@ -212,6 +213,9 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
 
     /// Whether the log takes records now: `Err` says why not.
     async fn check(&self) -> Result<(), Error>;
+
+    /// Number of partitions, the same for every topic: a power of two up to 256. Partition `p` holds the shards from `p * 256 / partitions` on.
+    fn partitions(&self) -> u32;
 }
 
 /// One member of a consumer group.
