@@ -5,5 +5,6 @@ pub mod cache;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod memory;
+pub mod redis;
 
 pub use cache::{BUSY, DecidedMarks, DeviceHash, Error, Presence, Secret, SessionCache, Taken};
