@@ -1,24 +1,28 @@
 //! Who may open a session: decided before any work, and never inside a session (SES-64).
 
-use crate::{config::Config, instruments::Instruments};
-use moka::future::Cache;
+use crate::{config::Config, instruments::Instruments, reach::Reach};
 use platen_bus::Log;
 use platen_proto::topic::Topic;
 use platen_runtime::Health;
 use platen_sessions::Secret;
-use platen_store::Store;
+use platen_store::{Error, Tables};
 use std::{
+    collections::HashMap,
     ops::RangeInclusive,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How often the state of log and store is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Log and store have so long to say how they are.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// For so long after a refusal for lack of room a storm is on: nobody lingers.
 const STORM_US: i64 = 5_000_000;
@@ -28,7 +32,7 @@ const STORM_US: i64 = 5_000_000;
 pub(crate) enum Shed {
     /// The process is about to end.
     Draining,
-    /// Log or store take nothing now.
+    /// The log takes nothing now, or the store is away and what has to be known is not remembered.
     Unwell,
     /// Too many Informs are being answered.
     Busy,
@@ -62,14 +66,62 @@ pub(crate) struct Admission {
     informs: Arc<AtomicUsize>,
     most_informs: usize,
     most_sessions: u64,
-    /// Open sessions, so far as this process knows: those of which it has answered a POST, until they end or time out.
-    open: Cache<Secret, ()>,
+    open: OpenSessions,
     open_count: AtomicU64,
     draining: AtomicBool,
     unwell: AtomicBool,
     lagging: AtomicBool,
     most_lag: u64,
     shed_us: AtomicI64,
+}
+
+/// Open sessions, so far as this process knows: those of which it has answered a POST, until they end or time out.
+///
+/// Bounded by admission: none is opened while there are too many, as counted each second.
+#[derive(Debug)]
+struct OpenSessions {
+    /// Until when a session is open without another POST. In pieces, by the first byte of the secret, so that many cores seldom meet.
+    pieces: [Mutex<HashMap<Secret, Instant>>; 16],
+    idle: Duration,
+}
+
+impl OpenSessions {
+    fn new(idle: Duration) -> Self {
+        Self {
+            pieces: Default::default(),
+            idle,
+        }
+    }
+
+    fn insert(&self, secret: Secret, now: Instant) {
+        self.piece(&secret).insert(secret, now + self.idle);
+    }
+
+    fn remove(&self, secret: &Secret) {
+        self.piece(secret).remove(secret);
+    }
+
+    /// How many there are; those that have timed out go.
+    fn count(&self, now: Instant) -> u64 {
+        let count = |piece: &Mutex<HashMap<Secret, Instant>>| {
+            let mut piece = lock(piece);
+            piece.retain(|_, until| *until > now);
+            if piece.len() < piece.capacity() / 8 {
+                piece.shrink_to_fit();
+            }
+            piece.len() as u64
+        };
+        self.pieces.iter().map(count).sum()
+    }
+
+    fn piece(&self, secret: &Secret) -> MutexGuard<'_, HashMap<Secret, Instant>> {
+        lock(&self.pieces[usize::from(secret[0]) % self.pieces.len()])
+    }
+}
+
+/// A map is whole after every statement: what a panicking thread left behind is usable.
+fn lock<T>(piece: &Mutex<T>) -> MutexGuard<'_, T> {
+    piece.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An Inform is being answered, until this is dropped.
@@ -89,10 +141,7 @@ impl Admission {
             informs: Arc::default(),
             most_informs: limits.informs_in_flight.max(1),
             most_sessions: limits.sessions.max(1),
-            open: Cache::builder()
-                .max_capacity(limits.sessions.max(1))
-                .time_to_idle(config.session_timeout)
-                .build(),
+            open: OpenSessions::new(config.session_timeout),
             open_count: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             unwell: AtomicBool::new(false),
@@ -129,13 +178,13 @@ impl Admission {
     }
 
     /// A POST of a session was answered, and the session goes on.
-    pub(crate) async fn goes_on(&self, secret: Secret) {
-        self.open.insert(secret, ()).await;
+    pub(crate) fn goes_on(&self, secret: Secret) {
+        self.open.insert(secret, Instant::now());
     }
 
     /// A session has ended.
-    pub(crate) async fn ended(&self, secret: Secret) {
-        self.open.invalidate(&secret).await;
+    pub(crate) fn ended(&self, secret: &Secret) {
+        self.open.remove(secret);
     }
 
     /// Whether waiting for decisions makes sense: not while they come late anyway.
@@ -151,25 +200,49 @@ impl Admission {
     }
 
     /// How many sessions are open, about.
-    pub(crate) async fn open_sessions(&self) -> u64 {
-        self.open.run_pending_tasks().await;
-        self.open.entry_count()
+    pub(crate) fn open_sessions(&self) -> u64 {
+        self.open.count(Instant::now())
     }
 
     /// Looks at log, store and sessions again and again, until `stop`.
+    ///
+    /// Without the log nothing can be acknowledged, so no session is opened and the edge is not ready. Without the store, devices that are remembered can
+    /// still report; only an edge that has never seen the store remembers nobody.
     pub(crate) async fn watch(
         &self,
         log: Arc<dyn Log>,
-        store: Store,
+        store: Arc<Reach>,
         health: Health,
         instruments: &Instruments,
         stop: CancellationToken,
     ) {
+        let mut knows_store = false;
         loop {
-            let trouble = match (log.check().await, store.tables().check().await) {
-                (Ok(()), Ok(())) => None,
-                (Err(log), _) => Some(log.to_string()),
-                (_, Err(store)) => Some(store.to_string()),
+            let (log_says, store_says) = tokio::join!(
+                timeout(LONGEST, log.check()),
+                timeout(LONGEST, store.check())
+            );
+            let silence = || format!("no answer within {LONGEST:?}");
+            let log_trouble = match log_says {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("the log is unavailable: {}", silence())),
+            };
+            let store_says = store_says.unwrap_or_else(|_| Err(Error::Unavailable(silence())));
+            // One that is full can be read.
+            let is_away = matches!(&store_says, Err(error) if !matches!(error, Error::Full(_)));
+            knows_store |= !is_away;
+            if store.set_away(is_away) {
+                match &store_says {
+                    Err(error) if is_away => {
+                        tracing::error!(%error, "the store is away; devices that are remembered can report, and get no commands");
+                    }
+                    _ => tracing::info!("the store is back"),
+                }
+            }
+            let trouble = match (log_trouble, store_says) {
+                (None, Err(error)) if !is_away || !knows_store => Some(error.to_string()),
+                (trouble, _) => trouble,
             };
             if self.unwell.swap(trouble.is_some(), Ordering::Relaxed) != trouble.is_some() {
                 match &trouble {
@@ -183,12 +256,10 @@ impl Admission {
                 None => health.ready("edge"),
             }
             // A group that has never consumed, or a log that cannot say, is no reason to wait.
-            let lag = log
-                .lag("provisioning", &[Topic::Reports])
-                .await
-                .unwrap_or(u64::MAX);
+            let lag = timeout(LONGEST, log.lag("provisioning", &[Topic::Reports])).await;
+            let lag = lag.ok().and_then(Result::ok).unwrap_or(u64::MAX);
             self.lagging.store(lag > self.most_lag, Ordering::Relaxed);
-            let open = self.open_sessions().await;
+            let open = self.open_sessions();
             self.open_count.store(open, Ordering::Relaxed);
             instruments.sessions_active(open);
             tokio::select! {
@@ -225,5 +296,22 @@ mod tests {
         assert!(admission.admit(0).is_ok());
         admission.drain();
         assert_eq!(admission.admit(0).unwrap_err(), Shed::Draining);
+    }
+
+    #[test]
+    fn sessions_are_open_until_they_end_or_time_out() {
+        let open = OpenSessions::new(Duration::from_secs(30));
+        let start = Instant::now();
+        for first in 0..=255 {
+            open.insert([first; 16], start);
+        }
+        assert_eq!(open.count(start), 256);
+
+        open.remove(&[7; 16]);
+        open.insert([8; 16], start + Duration::from_secs(10));
+
+        assert_eq!(open.count(start + Duration::from_secs(29)), 255);
+        assert_eq!(open.count(start + Duration::from_secs(30)), 1, "used again");
+        assert_eq!(open.count(start + Duration::from_secs(40)), 0);
     }
 }

@@ -4,19 +4,21 @@
 //! unknown user name and a wrong password look the same, in what is answered and in what it costs.
 
 use crate::{
+    changes::Changes,
     config::{Auth, Limits, Scheme},
+    reach::Kept,
     throttle::Throttle,
 };
 use http::HeaderValue;
-use moka::future::Cache;
 use platen_bus::{From, Log};
 use platen_cwmp::digest::{
     self, Algorithm, Authorization, BasicAuthorization, Challenge, DigestAuthorization, NonceKey,
     NonceState, Secret, basic_challenge,
 };
 use platen_proto::{store::v1::Credential, topic::Topic};
-use platen_runtime::Keys;
+use platen_runtime::{Keys, Recent};
 use platen_store::{Error, Store, tables::Credentials};
+use prost::Message;
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
@@ -29,11 +31,11 @@ use tokio_util::sync::CancellationToken;
 /// The realm; never changes, since some devices store hashes that contain it (SEC-05).
 pub(crate) const REALM: &str = "platen";
 
-/// Credentials that are remembered.
-const ACCOUNTS: u64 = 50_000;
+/// Bytes of credentials that are remembered: twenty to forty thousand.
+const ACCOUNTS: u64 = 32 << 20;
 
-/// Nonces whose counts are remembered.
-const NONCES: u64 = 100_000;
+/// Bytes of nonces whose counts are remembered: some fifty thousand.
+const NONCES: u64 = 16 << 20;
 
 /// One more attempt after so long.
 const REFILL_PEER: Duration = Duration::from_millis(100);
@@ -43,7 +45,13 @@ const REFILL_USER: Duration = Duration::from_secs(5);
 pub(crate) struct Account {
     pub(crate) credential: Credential,
     password: String,
-    loaded: Instant,
+}
+
+impl Account {
+    /// Bytes in memory, about: what texts hold is what they take on the wire.
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.credential.encoded_len() + self.password.len()
+    }
 }
 
 /// Without the password.
@@ -112,11 +120,10 @@ pub(crate) struct Authenticator {
     keys: Arc<Keys>,
     nonces: NonceKey,
     config: Auth,
-    accounts: Cache<(String, String), Arc<Account>>,
-    /// Devices that have changed, and when: what was loaded before is loaded again.
-    changed: Cache<String, Instant>,
+    accounts: Recent<(String, String), Kept<Arc<Account>>>,
+    changes: Arc<Changes>,
     /// Highest count seen of each nonce (SEC-03).
-    counts: Cache<String, u32>,
+    counts: Recent<String, u32>,
     by_peer: Throttle<IpAddr>,
     by_user: Throttle<(String, String, IpAddr)>,
 }
@@ -128,26 +135,29 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(store: Store, keys: Arc<Keys>, config: Auth, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        keys: Arc<Keys>,
+        changes: Arc<Changes>,
+        config: Auth,
+        limits: &Limits,
+    ) -> Self {
         let nonces = NonceKey::new(keys.derive(&[b"edge nonce"]));
         Self {
             store,
             keys,
             nonces,
-            accounts: Cache::builder()
-                .max_capacity(ACCOUNTS)
-                .time_to_live(config.cache)
-                .build(),
-            changed: Cache::builder()
-                .max_capacity(ACCOUNTS)
-                .time_to_live(config.cache)
-                .build(),
-            counts: Cache::builder()
-                .max_capacity(NONCES)
-                .time_to_live(config.nonce_lifetime)
-                .build(),
-            by_peer: Throttle::new(limits.failures_per_peer, REFILL_PEER),
-            by_user: Throttle::new(limits.failures_per_user, REFILL_USER),
+            accounts: Recent::new(ACCOUNTS, |(tenant, username), known| {
+                tenant.capacity() + username.capacity() + known.value.weight()
+            }),
+            changes,
+            counts: Recent::new(NONCES, |nonce, _| nonce.capacity()),
+            by_peer: Throttle::new(limits.failures_per_peer, REFILL_PEER, |_, _| 0),
+            by_user: Throttle::new(
+                limits.failures_per_user,
+                REFILL_USER,
+                |(tenant, username, _), _| tenant.capacity() + username.capacity(),
+            ),
             config,
         }
     }
@@ -246,15 +256,13 @@ impl Authenticator {
             Ok(follower) => follower,
             Err(error) => return error,
         };
-        // What changed while nobody followed is not known: whatever was loaded before is loaded again.
-        self.accounts.invalidate_all();
+        // What changed while nobody followed is not known.
+        self.changes.missed();
         loop {
             match follower.next(512).await {
                 Ok(records) => {
                     for record in records {
-                        self.changed
-                            .insert(record.record.key.clone(), Instant::now())
-                            .await;
+                        self.changes.changed(&record.record.key);
                     }
                 }
                 Err(error) => return error,
@@ -298,7 +306,6 @@ impl Authenticator {
         if self
             .counts
             .get(&digest.nonce)
-            .await
             .is_some_and(|seen| count <= seen)
         {
             return Ok(Proof::None(Unproven::Stale));
@@ -315,7 +322,7 @@ impl Authenticator {
         };
         let proof = self.judge_password(claim, &digest.username, knows).await?;
         if matches!(proof, Proof::Known(_)) {
-            self.counts.insert(digest.nonce.clone(), count).await;
+            self.counts.insert(digest.nonce.clone(), count);
         }
         Ok(proof)
     }
@@ -339,8 +346,8 @@ impl Authenticator {
         let peer = one_peer(claim.peer);
         let user = (claim.tenant.to_owned(), username.to_owned(), peer);
         for check in [
-            self.by_peer.check(&peer, now).await,
-            self.by_user.check(&user, now).await,
+            self.by_peer.check(&peer, now),
+            self.by_user.check(&user, now),
         ] {
             if let Err(wait) = check {
                 return Ok(Proof::None(Unproven::Throttled(wait)));
@@ -348,10 +355,12 @@ impl Authenticator {
         }
         let unproven = match self.account(claim.tenant, username).await? {
             Some((account, _)) if knows(&account.password) => return Ok(Proof::Known(account)),
-            // The password may have been changed since it was looked up.
-            Some((_, Source::Memory)) => match self.load(claim.tenant, username).await? {
-                Some(account) if knows(&account.password) => return Ok(Proof::Known(account)),
-                _ => Unproven::WrongPassword,
+            // The password may have been changed since it was looked up. With the store away, it has not, or nobody can say: no guess goes uncounted.
+            Some((_, Source::Memory)) => match self.load(claim.tenant, username).await {
+                Ok(Some(account)) if knows(&account.password) => return Ok(Proof::Known(account)),
+                Ok(_) => Unproven::WrongPassword,
+                Err(error) if error.is_transient() => Unproven::WrongPassword,
+                Err(error) => return Err(error),
             },
             Some((_, Source::Store)) => Unproven::WrongPassword,
             None => {
@@ -360,42 +369,47 @@ impl Authenticator {
                 Unproven::UnknownUser
             }
         };
-        self.by_peer.failed(peer, now).await;
-        self.by_user.failed(user, now).await;
+        self.by_peer.failed(peer, now);
+        self.by_user.failed(user, now);
         Ok(Proof::None(unproven))
     }
 
+    /// An account, from memory if it was looked up a moment ago, or if the store is away.
     async fn account(
         &self,
         tenant: &str,
         username: &str,
     ) -> Result<Option<(Arc<Account>, Source)>, Error> {
         let key = (tenant.to_owned(), username.to_owned());
-        if let Some(account) = self.accounts.get(&key).await {
-            let device = format!("{tenant}/{}", account.credential.device);
-            if self
-                .changed
-                .get(&device)
-                .await
-                .is_none_or(|changed| changed < account.loaded)
-            {
-                return Ok(Some((account, Source::Memory)));
-            }
+        let known = self.accounts.get(&key).filter(|known| {
+            let device = format!("{tenant}/{}", known.value.credential.device);
+            !self.changes.since(&device, known.read)
+        });
+        if let Some(known) = &known
+            && known.is_fresh(self.config.cache)
+        {
+            return Ok(Some((Arc::clone(&known.value), Source::Memory)));
         }
-        Ok(self
-            .load(tenant, username)
-            .await?
-            .map(|account| (account, Source::Store)))
+        match (self.load(tenant, username).await, known) {
+            (Ok(account), _) => Ok(account.map(|account| (account, Source::Store))),
+            (Err(error), Some(known)) => {
+                let account = known.in_place_of(error)?;
+                Ok(Some((account, Source::Memory)))
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 
     /// Looks an account up. Who does not exist is not remembered, so that a device can call the moment it is registered.
     async fn load(&self, tenant: &str, username: &str) -> Result<Option<Arc<Account>>, Error> {
-        let loaded = Instant::now();
+        let read = Instant::now();
+        let key = (tenant.to_owned(), username.to_owned());
         let Some(row) = self
             .store
             .get_edited::<Credentials>((tenant, username))
             .await?
         else {
+            self.accounts.remove(&key);
             return Ok(None);
         };
         let credential = row.value;
@@ -416,14 +430,12 @@ impl Authenticator {
         let account = Arc::new(Account {
             credential,
             password,
-            loaded,
         });
-        self.accounts
-            .insert(
-                (tenant.to_owned(), username.to_owned()),
-                Arc::clone(&account),
-            )
-            .await;
+        let known = Kept {
+            value: Arc::clone(&account),
+            read,
+        };
+        self.accounts.insert(key, known);
         Ok(Some(account))
     }
 }

@@ -208,11 +208,9 @@ impl Edge {
                 tracing::warn!(%error, command = command.id, "a claim's outcome is unknown; asking")
             }
         }
-        // It was this call that claimed it, or nobody: what the session has done with before is never claimed again.
+        // Ours is what this very call has inserted, time and all: a session of which there are two copies (see `sessions`) claims in the name of both.
         match self.store.claim_of(&command.tenant, &command.id).await {
-            Ok(Some(found)) if found.by == claim.by && found.holder == claim.holder => {
-                Claimed::Ours
-            }
+            Ok(Some(found)) if found == claim => Claimed::Ours,
             Ok(Some(_)) => Claimed::Theirs,
             Ok(None) => Claimed::Unknown,
             Err(error) => {

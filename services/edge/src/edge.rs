@@ -6,9 +6,10 @@ use crate::{
     auth::Authenticator,
     config::Config,
     files::Files,
+    identity::Identities,
     instruments::Instruments,
     policy::Policies,
-    session::Sessions,
+    sessions::Sessions,
 };
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -27,6 +28,7 @@ pub(crate) struct Edge {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) identities: Identities,
     pub(crate) policies: Arc<Policies>,
     pub(crate) instruments: Arc<Instruments>,
     pub(crate) files: Files,

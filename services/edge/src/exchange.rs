@@ -11,12 +11,14 @@ use crate::{
     config::{Enrolment, Scheme},
     cookie::{self, Ticket},
     edge::Edge,
-    identity::{self, Trust},
+    identity::Trust,
     policy::Policy,
     report::{self, Deciding},
-    session::{Found, Record, Session},
+    session::{Record, Session},
+    sessions::Found,
 };
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use platen_cwmp::{
@@ -222,7 +224,7 @@ impl Edge {
                 self.sessions.put_back(&mut session, idle).await;
                 return self.open(context, post, has_cookie).await;
             }
-            self.admission.ended(session.ticket.secret).await;
+            self.admission.ended(&session.ticket.secret);
             self.instruments.session_finished("replaced");
             let taken = session.ticket;
             let opened = self.open(context, post, has_cookie).await;
@@ -370,13 +372,10 @@ impl Edge {
         let Some((identity, device)) = named else {
             return Ok(refuse_identity(post));
         };
-        let trust = match identity::trust(
-            &self.store,
-            &context.tenant,
-            device.as_str(),
-            account.as_deref(),
-        )
-        .await
+        let trust = match self
+            .identities
+            .trust(&context.tenant, device.as_str(), account.as_deref())
+            .await
         {
             Ok(trust) => trust,
             Err(error) => {
@@ -471,7 +470,7 @@ impl Edge {
         };
         let idle = self.idle(&session);
         self.sessions.put(&mut session, idle).await;
-        self.admission.goes_on(ticket.secret).await;
+        self.admission.goes_on(ticket.secret);
         self.instruments
             .session_started(session.record.quarantine_reason.is_empty());
         self.instruments.rpc("in", "inform");
@@ -564,29 +563,31 @@ impl Edge {
     async fn go_on(&self, mut session: Session, answer: Answer) -> Result<Answer, Hangup> {
         let idle = self.idle(&session);
         if !self.sessions.put_back(&mut session, idle).await {
-            self.admission.ended(session.ticket.secret).await;
+            self.admission.ended(&session.ticket.secret);
             self.instruments.session_finished("replaced");
             return Err(Hangup("the device has opened another session"));
         }
-        self.admission.goes_on(session.ticket.secret).await;
+        self.admission.goes_on(session.ticket.secret);
         Ok(answer)
     }
 
     /// Ends the session: 204. Nobody waits for its removal.
     fn end(&self, session: Session) -> Answer {
         self.instruments.session_finished("ok");
-        let (sessions, admission) = (Arc::clone(&self.sessions), Arc::clone(&self.admission));
-        tokio::spawn(async move {
-            sessions.remove(session.ticket).await;
-            admission.ended(session.ticket.secret).await;
-        });
+        self.admission.ended(&session.ticket.secret);
+        let sessions = Arc::clone(&self.sessions);
+        let mut removal = Box::pin(async move { sessions.remove(session.ticket).await });
+        // What is in memory is removed on the spot.
+        if removal.as_mut().now_or_never().is_none() {
+            tokio::spawn(removal);
+        }
         answer::status(StatusCode::NO_CONTENT)
     }
 
     /// Drops a session that cannot go on.
     pub(crate) async fn abandon(&self, session: &Session, outcome: &'static str) {
         self.sessions.remove(session.ticket).await;
-        self.admission.ended(session.ticket.secret).await;
+        self.admission.ended(&session.ticket.secret);
         self.instruments.session_finished(outcome);
     }
 

@@ -1,11 +1,17 @@
 //! Whether a device that was named may be the one that is authenticated.
 
-use crate::auth::Account;
+use crate::{auth::Account, changes::Changes, reach::Kept};
 use platen_proto::store::v1::{Observed, Registration};
+use platen_runtime::Recent;
 use platen_store::{
     Error, Store,
     tables::{ObservedDevices, Registrations},
 };
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Bytes of devices of proxies that are remembered: some twenty thousand.
+const VOUCHED: u64 = 8 << 20;
 
 /// What a session is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,41 +28,110 @@ pub(crate) enum Trust {
     MustAuthenticate,
 }
 
-/// Judges a session of `device` that `account` authenticated; `None`: nobody did, and strangers are welcome.
-///
-/// A device's own session takes no look-up.
-pub(crate) async fn trust(
-    store: &Store,
-    tenant: &str,
-    device: &str,
-    account: Option<&Account>,
-) -> Result<Trust, Error> {
-    if let Some(account) = account
-        && account.credential.device == device
-    {
-        return Ok(Trust::Own);
+/// Judges whose sessions are whose.
+#[derive(Debug)]
+pub(crate) struct Identities {
+    store: Store,
+    changes: Arc<Changes>,
+    /// Tenant, device, and the proxy's user name, where the proxy was trusted: for when the store is away.
+    vouched: Recent<(String, String, String), Kept<Trust>>,
+}
+
+impl Identities {
+    pub(crate) fn new(store: Store, changes: Arc<Changes>) -> Self {
+        Self {
+            store,
+            changes,
+            vouched: Recent::new(VOUCHED, |(tenant, device, username), known| {
+                let via = match &known.value {
+                    Trust::Via(proxy) => proxy.capacity(),
+                    _ => 0,
+                };
+                tenant.capacity() + device.capacity() + username.capacity() + via
+            }),
+        }
     }
-    let registration = store
-        .get_edited::<Registrations>((tenant, device))
-        .await?
-        .map(|row| row.value);
-    let observed = store.get::<ObservedDevices>((tenant, device)).await?;
-    let Some(account) = account else {
-        return Ok(stranger(registration.as_ref(), observed.as_ref()));
-    };
-    let credential = &account.credential;
-    let may_present = credential.may_proxy
-        && (credential.allowed_devices.is_empty()
-            || credential
-                .allowed_devices
-                .iter()
-                .any(|pattern| matches(pattern, device)));
-    Ok(presented(
-        &credential.device,
-        may_present,
-        registration.as_ref(),
-        observed.as_ref(),
-    ))
+
+    /// Judges a session of `device` that `account` authenticated; `None`: nobody did, and strangers are welcome.
+    ///
+    /// A device's own session takes no look-up.
+    ///
+    /// # Errors
+    ///
+    /// The store's: nothing is known then.
+    pub(crate) async fn trust(
+        &self,
+        tenant: &str,
+        device: &str,
+        account: Option<&Account>,
+    ) -> Result<Trust, Error> {
+        let Some(account) = account else {
+            let (registration, observed) = self.rows(tenant, device).await?;
+            return Ok(stranger(registration.as_ref(), observed.as_ref()));
+        };
+        let credential = &account.credential;
+        if credential.device == device {
+            return Ok(Trust::Own);
+        }
+        let may_present = credential.may_proxy
+            && (credential.allowed_devices.is_empty()
+                || credential
+                    .allowed_devices
+                    .iter()
+                    .any(|pattern| matches(pattern, device)));
+        let key = || {
+            (
+                tenant.to_owned(),
+                device.to_owned(),
+                credential.username.clone(),
+            )
+        };
+        let read = Instant::now();
+        let (registration, observed) = match self.rows(tenant, device).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                let vouched = self.vouched.get(&key()).filter(|vouched| {
+                    !self
+                        .changes
+                        .since(&format!("{tenant}/{device}"), vouched.read)
+                });
+                return match vouched {
+                    Some(vouched) if may_present => vouched.in_place_of(error),
+                    _ => Err(error),
+                };
+            }
+        };
+        let trust = presented(
+            &credential.device,
+            may_present,
+            registration.as_ref(),
+            observed.as_ref(),
+        );
+        if matches!(trust, Trust::Via(_)) {
+            let vouched = Kept {
+                value: trust.clone(),
+                read,
+            };
+            self.vouched.insert(key(), vouched);
+        } else {
+            self.vouched.remove(&key());
+        }
+        Ok(trust)
+    }
+
+    async fn rows(
+        &self,
+        tenant: &str,
+        device: &str,
+    ) -> Result<(Option<Registration>, Option<Observed>), Error> {
+        let registration = self
+            .store
+            .get_edited::<Registrations>((tenant, device))
+            .await?
+            .map(|row| row.value);
+        let observed = self.store.get::<ObservedDevices>((tenant, device)).await?;
+        Ok((registration, observed))
+    }
 }
 
 /// A device that nobody vouches for.

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub(crate) struct Instruments {
     started: Counter<u64>,
     finished: Counter<u64>,
+    kept: Counter<u64>,
     active: Gauge<u64>,
     requests: Histogram<f64>,
     rpcs: Counter<u64>,
@@ -29,6 +30,10 @@ impl Instruments {
         Self {
             started: metrics.counter("platen.cwmp.session.started", "Sessions opened, by trust"),
             finished: metrics.counter("platen.cwmp.session.finished", "Sessions ended, by outcome"),
+            kept: metrics.counter(
+                "platen.cwmp.session.kept",
+                "Times that a session was kept in the edge's own memory since the cache was away",
+            ),
             active: meter
                 .u64_gauge("platen.cwmp.session.active")
                 .with_description("Open sessions, about")
@@ -72,6 +77,10 @@ impl Instruments {
 
     pub(crate) fn session_finished(&self, outcome: &'static str) {
         self.finished.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn session_kept(&self) {
+        self.kept.add(1, &[]);
     }
 
     pub(crate) fn sessions_active(&self, count: u64) {

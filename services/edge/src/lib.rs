@@ -10,6 +10,7 @@ mod admission;
 mod answer;
 mod auth;
 mod body;
+mod changes;
 mod command;
 pub mod config;
 mod cookie;
@@ -20,8 +21,10 @@ mod files;
 mod identity;
 mod instruments;
 mod policy;
+mod reach;
 mod report;
 mod session;
+mod sessions;
 mod throttle;
 mod wake;
 
@@ -30,8 +33,10 @@ pub use config::Config;
 use admission::Admission;
 use anyhow::Context;
 use auth::Authenticator;
+use changes::Changes;
 use edge::Edge;
 use files::Files;
+use identity::Identities;
 use instruments::Instruments;
 use object_store::ObjectStore;
 use platen_bus::Log;
@@ -41,9 +46,10 @@ use platen_runtime::{
     listener::{Limits, Listener, Protocol, Tls},
 };
 use platen_sessions::{DecidedMarks, SessionCache};
-use platen_store::Store;
+use platen_store::{Store, Tables};
 use policy::Policies;
-use session::Sessions;
+use reach::Reach;
+use sessions::Sessions;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -110,10 +116,15 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> any
     } = deps;
     let instruments = Arc::new(Instruments::new(&metrics));
     let admission = Arc::new(Admission::new(&config));
+    let reach = Reach::new(&store);
+    let store = Store::new(Arc::clone(&reach) as Arc<dyn Tables>);
+    let sessions = Arc::new(Sessions::new(sessions, Arc::clone(&instruments)));
+    let changes = Arc::new(Changes::new());
     let policies = Arc::new(Policies::new(store.clone(), &config));
     let authenticator = Arc::new(Authenticator::new(
         store.clone(),
         Arc::clone(&keys),
+        Arc::clone(&changes),
         config.auth.clone(),
         &config.limits,
     ));
@@ -134,7 +145,8 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> any
             Arc::clone(&instruments),
             &config.files,
         ),
-        sessions: Arc::new(Sessions::new(sessions)),
+        identities: Identities::new(store.clone(), changes),
+        sessions,
         store: store.clone(),
         log: Arc::clone(&log),
         marks,
@@ -149,16 +161,11 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> any
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     {
-        let (admission, log, store, stop) = (
-            Arc::clone(&admission),
-            Arc::clone(&log),
-            store.clone(),
-            stop.clone(),
-        );
+        let (admission, log, stop) = (Arc::clone(&admission), Arc::clone(&log), stop.clone());
         let (health, instruments) = (health.clone(), Arc::clone(&instruments));
         tasks.spawn(async move {
             admission
-                .watch(log, store, health, &instruments, stop)
+                .watch(log, reach, health, &instruments, stop)
                 .await;
             Ok(())
         });
@@ -234,7 +241,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> any
 async fn drain(admission: &Admission, time: Duration) {
     let begun = Instant::now();
     loop {
-        let open = admission.open_sessions().await;
+        let open = admission.open_sessions();
         if open == 0 {
             return;
         }

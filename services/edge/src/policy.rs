@@ -3,17 +3,19 @@
 use crate::{
     address::Network,
     config::{Config, Enrolment, Scheme},
+    reach::Kept,
 };
-use moka::future::Cache;
 use platen_proto::tenant::v1::{Tenant, tenant};
+use platen_runtime::Recent;
 use platen_store::{Error, Store, tables::Tenants};
 use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// How long a tenant's policy is taken for what it was.
-const KEPT: Duration = Duration::from_secs(10);
+const FRESH: Duration = Duration::from_secs(10);
 
-/// Tenants that are remembered, those that do not exist among them.
-const TENANTS: u64 = 10_000;
+/// Bytes of policies that are remembered, those of tenants that do not exist among them: some ten thousand.
+const TENANTS: u64 = 4 << 20;
 
 /// What holds for the devices of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub(crate) struct Policy {
 #[derive(Debug)]
 pub(crate) struct Policies {
     store: Store,
-    cache: Cache<String, Option<Arc<Policy>>>,
+    cache: Recent<String, Kept<Option<Arc<Policy>>>>,
     default: Policy,
 }
 
@@ -40,10 +42,9 @@ impl Policies {
         };
         Self {
             store,
-            cache: Cache::builder()
-                .max_capacity(TENANTS)
-                .time_to_live(KEPT)
-                .build(),
+            cache: Recent::new(TENANTS, |tenant, known| {
+                tenant.capacity() + known.value.as_deref().map_or(0, Policy::weight)
+            }),
             default,
         }
     }
@@ -53,10 +54,19 @@ impl Policies {
         if platen_ids::TenantId::new(tenant).is_err() {
             return Ok(None);
         }
-        if let Some(known) = self.cache.get(tenant).await {
-            return Ok(known);
+        let known = self.cache.get(tenant);
+        if let Some(known) = &known
+            && known.is_fresh(FRESH)
+        {
+            return Ok(known.value.clone());
         }
-        let row = self.store.get_edited::<Tenants>(tenant).await?;
+        let read = Instant::now();
+        let row = match (self.store.get_edited::<Tenants>(tenant).await, known) {
+            (Ok(row), _) => row,
+            // That there was no such tenant a while ago is no answer.
+            (Err(error), Some(known)) if known.value.is_some() => return known.in_place_of(error),
+            (Err(error), _) => return Err(error),
+        };
         let policy = row.map(|row| {
             Arc::new(
                 self.default
@@ -64,12 +74,23 @@ impl Policies {
                     .overridden(&row.value.tenant.unwrap_or_default()),
             )
         });
-        self.cache.insert(tenant.to_owned(), policy.clone()).await;
+        let known = Kept {
+            value: policy.clone(),
+            read,
+        };
+        self.cache.insert(tenant.to_owned(), known);
         Ok(policy)
     }
 }
 
 impl Policy {
+    /// Bytes in memory.
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.schemes.capacity() * size_of::<Scheme>()
+            + self.allow.capacity() * size_of::<Network>()
+    }
+
     /// What a tenant leaves open stays as it is; so does what this program does not understand, since the API checks what it takes.
     fn overridden(mut self, tenant: &Tenant) -> Self {
         match tenant.enrolment() {

@@ -1,26 +1,22 @@
 //! How often somebody may fail.
 
-use moka::future::Cache;
-use std::{
-    hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use platen_runtime::Recent;
+use std::{hash::Hash, time::Duration};
 use tokio::time::Instant;
 
-/// Buckets that are remembered; beyond, the least used are forgotten.
-const BUCKETS: u64 = 100_000;
+/// Bytes of buckets that are remembered: some fifty thousand. Beyond, the least used are forgotten.
+const BUCKETS: u64 = 16 << 20;
 
 /// A token bucket per key, of which there is a bounded number. Only failures take tokens.
-#[derive(Debug, Clone)]
-pub(crate) struct Throttle<K: Hash + Eq + Send + Sync + 'static> {
-    buckets: Cache<K, Arc<Mutex<Bucket>>>,
+#[derive(Debug)]
+pub(crate) struct Throttle<K> {
+    buckets: Recent<K, Bucket>,
     burst: u32,
     refill: Duration,
 }
 
-#[derive(Debug)]
-struct Bucket {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
     tokens: f64,
     at: Instant,
 }
@@ -33,30 +29,22 @@ impl Bucket {
     }
 }
 
-impl<K: Hash + Eq + Send + Sync + 'static> Throttle<K> {
-    /// `burst` failures in a row, and one more each `refill`.
-    pub(crate) fn new(burst: u32, refill: Duration) -> Self {
-        // A bucket that nobody has used for that long is full again.
-        let full = refill.saturating_mul(burst.max(1));
+impl<K: Hash + Eq> Throttle<K> {
+    /// `burst` failures in a row, and one more each `refill`. `weigh`: bytes of a key on the heap.
+    pub(crate) fn new(burst: u32, refill: Duration, weigh: fn(&K, &Bucket) -> usize) -> Self {
         Self {
-            buckets: Cache::builder()
-                .max_capacity(BUCKETS)
-                .time_to_idle(full)
-                .build(),
+            buckets: Recent::new(BUCKETS, weigh),
             burst: burst.max(1),
             refill,
         }
     }
 
     /// Whether another failure would be accepted; `Err`: how long until then.
-    pub(crate) async fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
-        let Some(bucket) = self.buckets.get(key).await else {
+    pub(crate) fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        let Some(bucket) = self.buckets.get(key) else {
             return Ok(());
         };
-        let tokens = bucket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .refilled(now, self.burst, self.refill);
+        let tokens = bucket.refilled(now, self.burst, self.refill);
         if tokens >= 1.0 {
             Ok(())
         } else {
@@ -65,20 +53,20 @@ impl<K: Hash + Eq + Send + Sync + 'static> Throttle<K> {
     }
 
     /// Notes a failure.
-    pub(crate) async fn failed(&self, key: K, now: Instant) {
-        let full = f64::from(self.burst);
-        let bucket = self
-            .buckets
-            .get_with(key, async {
-                Arc::new(Mutex::new(Bucket {
-                    tokens: full,
-                    at: now,
-                }))
-            })
-            .await;
-        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        bucket.tokens = (bucket.refilled(now, self.burst, self.refill) - 1.0).max(0.0);
-        bucket.at = now;
+    pub(crate) fn failed(&self, key: K, now: Instant) {
+        self.buckets.update(key, |before| {
+            let full = Bucket {
+                tokens: f64::from(self.burst),
+                at: now,
+            };
+            let tokens = before
+                .unwrap_or(full)
+                .refilled(now, self.burst, self.refill);
+            Bucket {
+                tokens: (tokens - 1.0).max(0.0),
+                at: now,
+            }
+        });
     }
 }
 
@@ -86,22 +74,19 @@ impl<K: Hash + Eq + Send + Sync + 'static> Throttle<K> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn failures_are_limited_per_key_and_forgiven_with_time() {
-        let throttle = Throttle::new(2, Duration::from_secs(10));
+    #[test]
+    fn failures_are_limited_per_key_and_forgiven_with_time() {
+        let throttle = Throttle::new(2, Duration::from_secs(10), |_, _| 0);
         let start = Instant::now();
-        throttle.failed("a", start).await;
-        assert_eq!(throttle.check(&"a", start).await, Ok(()));
+        throttle.failed("a", start);
+        assert_eq!(throttle.check(&"a", start), Ok(()));
 
-        throttle.failed("a", start).await;
+        throttle.failed("a", start);
 
+        assert_eq!(throttle.check(&"a", start), Err(Duration::from_secs(10)));
+        assert_eq!(throttle.check(&"b", start), Ok(()));
         assert_eq!(
-            throttle.check(&"a", start).await,
-            Err(Duration::from_secs(10))
-        );
-        assert_eq!(throttle.check(&"b", start).await, Ok(()));
-        assert_eq!(
-            throttle.check(&"a", start + Duration::from_secs(10)).await,
+            throttle.check(&"a", start + Duration::from_secs(10)),
             Ok(())
         );
     }

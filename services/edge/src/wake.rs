@@ -11,6 +11,7 @@ use crate::{
     instruments::Instruments,
     policy::Policies,
     report,
+    sessions::Sessions,
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -28,7 +29,7 @@ use platen_proto::{
     topic::Kind,
 };
 use platen_runtime::Keys;
-use platen_sessions::{BUSY, Presence, SessionCache};
+use platen_sessions::{BUSY, Presence};
 use platen_store::{
     Store,
     tables::{ObservedDevices, Registrations},
@@ -74,7 +75,7 @@ pub(crate) struct Waker {
 struct Inner {
     store: Store,
     log: Arc<dyn Log>,
-    sessions: Arc<dyn SessionCache>,
+    sessions: Arc<Sessions>,
     keys: Arc<Keys>,
     policies: Arc<Policies>,
     instruments: Arc<Instruments>,
@@ -90,7 +91,7 @@ struct Inner {
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) log: Arc<dyn Log>,
-    pub(crate) sessions: Arc<dyn SessionCache>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) instruments: Arc<Instruments>,
@@ -280,10 +281,10 @@ impl Inner {
         let patience = Instant::now() + BUSY;
         loop {
             match self.sessions.look(hash).await {
-                Ok(Presence::Waiting) => return true,
+                Presence::Waiting => return true,
                 // Its queue may have been read just before the command was written.
-                Ok(Presence::Busy) if Instant::now() < patience => sleep(LOOK_AGAIN).await,
-                Ok(Presence::Busy | Presence::None) | Err(_) => return false,
+                Presence::Busy if Instant::now() < patience => sleep(LOOK_AGAIN).await,
+                Presence::Busy | Presence::None => return false,
             }
         }
     }

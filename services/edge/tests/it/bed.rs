@@ -85,9 +85,49 @@ impl Bed {
             marks: Arc::clone(&marks),
         });
 
-        let keys = Arc::new(Keys::from_bytes(&[9; 32]));
-        let files = Arc::new(InMemory::new());
-        let (health, metrics) = (Health::new(), Metrics::new("test").unwrap());
+        let bed = Self {
+            // Not yet: an edge begins below.
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            store,
+            log,
+            keys: Arc::new(Keys::from_bytes(&[9; 32])),
+            sessions,
+            marks,
+            files: Arc::new(InMemory::new()),
+            health: Health::new(),
+            metrics: Metrics::new("test").unwrap(),
+            stop: CancellationToken::new(),
+            task: tokio::spawn(async { Ok(()) }),
+            _directory: directory,
+        };
+        let (address, task) = bed.launch(config, ports).await;
+        Self {
+            address,
+            task,
+            ..bed
+        }
+    }
+
+    /// Where another edge listens, on the same store, log, and cache, with its ports wrapped. It ends with the first.
+    pub(crate) async fn beside(
+        &self,
+        config: Config,
+        wrap: impl FnOnce(Ports) -> Ports,
+    ) -> SocketAddr {
+        let ports = wrap(Ports {
+            tables: Arc::clone(self.store.tables()),
+            log: Arc::clone(&self.log),
+            sessions: Arc::clone(&self.sessions),
+            marks: Arc::clone(&self.marks),
+        });
+        self.launch(config, ports).await.0
+    }
+
+    async fn launch(
+        &self,
+        config: Config,
+        ports: Ports,
+    ) -> (SocketAddr, JoinHandle<anyhow::Result<()>>) {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let deps = Deps {
@@ -95,31 +135,17 @@ impl Bed {
             log: ports.log,
             sessions: ports.sessions,
             marks: ports.marks,
-            keys: Arc::clone(&keys),
-            files: Arc::clone(&files) as Arc<dyn ObjectStore>,
-            health: health.clone(),
-            metrics: metrics.clone(),
+            keys: Arc::clone(&self.keys),
+            files: Arc::clone(&self.files) as Arc<dyn ObjectStore>,
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
             listeners: Listeners {
                 cwmp: socket,
                 cwmp_tls: None,
             },
         };
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(platen_edge::run(config, deps, stop.clone()));
-        Self {
-            address,
-            store,
-            log,
-            keys,
-            sessions,
-            marks,
-            files,
-            health,
-            metrics,
-            stop,
-            task,
-            _directory: directory,
-        }
+        let task = tokio::spawn(platen_edge::run(config, deps, self.stop.clone()));
+        (address, task)
     }
 
     /// Registers the device `00D09E-Test-{serial}` with a password.

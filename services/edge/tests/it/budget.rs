@@ -53,7 +53,7 @@ fn count(counter: &AtomicUsize, by: usize) {
 
 /// Whether a table is that of the walker of timers, which belongs to the process and not to a session.
 fn is_walkers(table: &Table) -> bool {
-    ["timers", "walked"].contains(&table.name)
+    ["timers", "walked", "topics"].contains(&table.name)
 }
 
 #[derive(Debug)]
@@ -160,6 +160,10 @@ impl Log for Counting<dyn Log> {
 
     async fn check(&self) -> Result<(), platen_bus::Error> {
         self.inner.check().await
+    }
+
+    fn partitions(&self) -> u32 {
+        self.inner.partitions()
     }
 
     async fn dead_letter(

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod authentication;
+mod away;
 mod bed;
 mod broken;
 mod budget;
@@ -9,6 +10,7 @@ mod delivery;
 mod drain;
 mod files;
 mod sessions;
+mod several;
 mod statuses;
 mod waking;
 mod wire;

@@ -197,7 +197,8 @@ async fn a_busy_session_makes_its_repetition_wait() {
     assert_eq!(bed.count_reports().await, 1);
 }
 
-fn device_hash(device: &str) -> [u8; 16] {
+/// Under which name the session cache knows a device of the tenant `default`.
+pub(crate) fn device_hash(device: &str) -> [u8; 16] {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest([b"default\0", device.as_bytes()].concat());
     hash[..16].try_into().unwrap()
@@ -263,6 +264,10 @@ impl Log for Failing {
 
     async fn check(&self) -> Result<(), Error> {
         self.inner.check().await
+    }
+
+    fn partitions(&self) -> u32 {
+        self.inner.partitions()
     }
 
     async fn dead_letter(

@@ -50,6 +50,11 @@ impl Wire {
         }
     }
 
+    /// Where it leads.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.socket.peer_addr().unwrap()
+    }
+
     /// Sends bytes as they are.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();

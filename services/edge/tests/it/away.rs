@@ -1,0 +1,407 @@
+//! What goes on while the store or the log is away, and comes back by itself.
+
+use crate::{
+    bed::{Bed, Ports},
+    wire::{Device, Reply, Wire},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use platen_bus::{Consumer, Follower, From, Log, NewRecord, Record};
+use platen_cwmp::event_code::EventCode;
+use platen_edge::Config;
+use platen_proto::{
+    operation::v1::{Reboot, operation_request::Action},
+    topic::{Kind, Topic},
+};
+use platen_store::{
+    Error, Tables,
+    table::{Edited, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Write},
+};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    There,
+    Refuses,
+    Hangs,
+}
+
+/// Tables, or a log, that can be switched off.
+#[derive(Debug)]
+struct Switched<T: ?Sized> {
+    inner: Arc<T>,
+    state: Arc<AtomicU8>,
+}
+
+impl<T: ?Sized> Switched<T> {
+    async fn pass_or<E>(&self, error: impl FnOnce(String) -> E) -> Result<(), E> {
+        match self.state.load(Ordering::SeqCst) {
+            state if state == State::Refuses as u8 => Err(error("switched off".into())),
+            state if state == State::Hangs as u8 => pending().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Switched<dyn Tables> {
+    async fn pass(&self) -> Result<(), Error> {
+        self.pass_or(Error::Unavailable).await
+    }
+}
+
+impl Switched<dyn Log> {
+    async fn pass(&self) -> Result<(), platen_bus::Error> {
+        self.pass_or(platen_bus::Error::Unavailable).await
+    }
+}
+
+#[async_trait]
+impl Log for Switched<dyn Log> {
+    async fn append(&self, records: Vec<NewRecord>) -> Result<(), platen_bus::Error> {
+        self.pass().await?;
+        self.inner.append(records).await
+    }
+
+    async fn consume(
+        &self,
+        group: &str,
+        topics: &[Topic],
+    ) -> Result<Box<dyn Consumer>, platen_bus::Error> {
+        self.pass().await?;
+        self.inner.consume(group, topics).await
+    }
+
+    async fn follow(
+        &self,
+        topics: &[Topic],
+        from: From,
+    ) -> Result<Box<dyn Follower>, platen_bus::Error> {
+        self.pass().await?;
+        self.inner.follow(topics, from).await
+    }
+
+    async fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, platen_bus::Error> {
+        self.pass().await?;
+        self.inner.lag(group, topics).await
+    }
+
+    async fn check(&self) -> Result<(), platen_bus::Error> {
+        self.pass().await?;
+        self.inner.check().await
+    }
+
+    async fn dead_letter(
+        &self,
+        record: &Record,
+        group: &str,
+        reason: &str,
+    ) -> Result<(), platen_bus::Error> {
+        self.pass().await?;
+        self.inner.dead_letter(record, group, reason).await
+    }
+
+    async fn dead_letters(
+        &self,
+        topic: Topic,
+        limit: usize,
+    ) -> Result<Vec<platen_bus::DeadLetter>, platen_bus::Error> {
+        self.pass().await?;
+        self.inner.dead_letters(topic, limit).await
+    }
+
+    fn partitions(&self) -> u32 {
+        self.inner.partitions()
+    }
+}
+
+#[async_trait]
+impl Tables for Switched<dyn Tables> {
+    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error> {
+        self.pass().await?;
+        self.inner.get(table, key).await
+    }
+
+    async fn scan(
+        &self,
+        table: &'static Table,
+        partition: &[Part],
+        range: Range,
+    ) -> Result<Page, Error> {
+        self.pass().await?;
+        self.inner.scan(table, partition, range).await
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
+        self.pass().await?;
+        self.inner.write(writes).await
+    }
+
+    async fn insert_if_absent(
+        &self,
+        table: &'static Table,
+        key: Key,
+        value: Bytes,
+    ) -> Result<Inserted, Error> {
+        self.pass().await?;
+        self.inner.insert_if_absent(table, key, value).await
+    }
+
+    async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error> {
+        self.pass().await?;
+        self.inner.get_edited(table, key).await
+    }
+
+    async fn scan_edited(
+        &self,
+        table: &'static Table,
+        partition: &[Part],
+        range: Range,
+    ) -> Result<(Page, Vec<String>), Error> {
+        self.pass().await?;
+        self.inner.scan_edited(table, partition, range).await
+    }
+
+    async fn compare_and_set(
+        &self,
+        table: &'static Table,
+        key: Key,
+        expect: Expect,
+        value: Option<Bytes>,
+    ) -> Result<Swapped, Error> {
+        self.pass().await?;
+        self.inner.compare_and_set(table, key, expect, value).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.pass().await?;
+        self.inner.check().await
+    }
+}
+
+/// An edge whose store can be switched off, and which looks credentials up anew whenever it can.
+async fn bed() -> (Bed, Arc<AtomicU8>) {
+    let mut config = Config::default();
+    config.auth.cache = Duration::ZERO;
+    let state = Arc::new(AtomicU8::new(State::There as u8));
+    let given = Arc::clone(&state);
+    let bed = Bed::start_with(config, |ports| Ports {
+        tables: Arc::new(Switched {
+            inner: ports.tables,
+            state: given,
+        }),
+        ..ports
+    })
+    .await;
+    // What is read in the moment of the start might be older than what is followed, and is read again.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    (bed, state)
+}
+
+fn is_ready(bed: &Bed) -> bool {
+    bed.health.reasons().is_empty()
+}
+
+/// One whole session without anything to do: the answers to Inform and empty POST.
+async fn session(bed: &Bed, serial: &str, username: Option<&str>) -> (Reply, Option<Reply>) {
+    let mut device = Device::connect(bed.address, serial, "secret").await;
+    if let Some(username) = username {
+        device.username = username.to_owned();
+    }
+    let (_, opened) = device.open(&[EventCode::Periodic]).await;
+    let ended = match opened.status {
+        200 => device.post_plain(&[], b"").await,
+        _ => None,
+    };
+    (opened, ended)
+}
+
+#[tokio::test]
+async fn devices_that_are_remembered_can_report_while_the_store_is_away() {
+    for away in [State::Refuses, State::Hangs] {
+        let (bed, state) = bed().await;
+        bed.register("1", "secret").await;
+        bed.register("2", "secret").await;
+        assert_eq!(session(&bed, "1", None).await.0.status, 200);
+        bed.enqueue("1", "op", Action::Reboot(Reboot::default()), |_| {})
+            .await;
+
+        state.store(away as u8, Ordering::SeqCst);
+        let begun = Instant::now();
+        let (opened, ended) = session(&bed, "1", None).await;
+        let (refused, _) = session(&bed, "2", None).await;
+
+        assert_eq!(opened.status, 200, "{away:?}");
+        assert_eq!(ended.unwrap().status, 204, "no command can be read");
+        assert_eq!(refused.status, 503, "nobody knows this one");
+        assert!(refused.header("retry-after").is_some());
+        assert!(begun.elapsed() < Duration::from_secs(15), "in time");
+        assert_eq!(bed.reports(Kind::Inform, 2).await.len(), 2);
+        assert!(is_ready(&bed), "it has something to do");
+
+        state.store(State::There as u8, Ordering::SeqCst);
+        // It is noticed by itself.
+        while session(&bed, "2", None).await.0.status != 200 {
+            tokio::task::yield_now().await;
+        }
+        let mut device = Device::connect(bed.address, "1", "secret").await;
+        device.open(&[EventCode::Periodic]).await;
+        let reply = device.post_plain(&[], b"").await.unwrap();
+        assert!(reply.text().contains("Reboot"), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_wrong_while_the_store_is_away() {
+    let (bed, state) = bed().await;
+    bed.register("1", "secret").await;
+    assert_eq!(session(&bed, "1", None).await.0.status, 200);
+    state.store(State::Refuses as u8, Ordering::SeqCst);
+
+    let mut guesser = Device::connect(bed.address, "1", "guess").await;
+    let (_, reply) = guesser.open(&[EventCode::Periodic]).await;
+
+    assert_eq!(reply.status, 401);
+}
+
+#[tokio::test]
+async fn a_device_that_was_changed_is_not_let_in_by_what_was_remembered() {
+    let (bed, state) = bed().await;
+    bed.register("1", "secret").await;
+    assert_eq!(session(&bed, "1", None).await.0.status, 200);
+    state.store(State::Refuses as u8, Ordering::SeqCst);
+    assert_eq!(session(&bed, "1", None).await.0.status, 200);
+
+    let changed = || NewRecord {
+        topic: Topic::Devices,
+        shard: platen_ids::shard("default", "00D09E-Test-1"),
+        key: "default/00D09E-Test-1".into(),
+        kind: Kind::Device,
+        id: crate::bed::rand_name(),
+        time_us: 1,
+        payload: Bytes::new(),
+    };
+    bed.log.append(vec![changed()]).await.unwrap();
+
+    while session(&bed, "1", None).await.0.status != 503 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_device_is_remembered_too() {
+    let (bed, state) = bed().await;
+    bed.register_as(
+        "P",
+        "secret",
+        |credential| {
+            credential.may_proxy = true;
+            credential.allowed_devices = vec!["00D09E-Test-V*".into()];
+        },
+        |_| {},
+    )
+    .await;
+    let proxy = Some("00D09E-Test-P");
+    assert_eq!(session(&bed, "V1", proxy).await.0.status, 200);
+    assert_eq!(
+        session(&bed, "X1", proxy).await.0.status,
+        200,
+        "in quarantine"
+    );
+
+    state.store(State::Refuses as u8, Ordering::SeqCst);
+
+    assert_eq!(session(&bed, "V1", proxy).await.0.status, 200);
+    assert_eq!(session(&bed, "V2", proxy).await.0.status, 503);
+    assert_eq!(session(&bed, "X1", proxy).await.0.status, 503);
+    let vias: Vec<String> = bed
+        .reports(Kind::Inform, 3)
+        .await
+        .into_iter()
+        .map(|report| report.quarantine_reason)
+        .collect();
+    assert_eq!((vias[0].as_str(), vias[2].as_str()), ("", ""));
+}
+
+#[tokio::test]
+async fn an_edge_that_has_never_seen_the_store_is_not_ready() {
+    let state = Arc::new(AtomicU8::new(State::Refuses as u8));
+    let given = Arc::clone(&state);
+    let bed = Bed::start_with(Config::default(), |ports| Ports {
+        tables: Arc::new(Switched {
+            inner: ports.tables,
+            state: given,
+        }),
+        ..ports
+    })
+    .await;
+    bed.register("1", "secret").await;
+    let mut wire = Wire::connect(bed.address).await;
+    let reply = wire.request("POST", "/cwmp/default", &[], b"<x/>").await;
+    assert_eq!(reply.unwrap().status, 503);
+    assert!(!is_ready(&bed));
+
+    state.store(State::There as u8, Ordering::SeqCst);
+
+    while session(&bed, "1", None).await.0.status != 200 {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_ready(&bed));
+}
+
+#[tokio::test]
+async fn without_the_log_no_session_is_opened_and_no_report_acknowledged() {
+    for away in [State::Refuses, State::Hangs] {
+        let state = Arc::new(AtomicU8::new(State::There as u8));
+        let given = Arc::clone(&state);
+        let bed = Bed::start_with(Config::default(), |ports| Ports {
+            log: Arc::new(Switched {
+                inner: ports.log,
+                state: given,
+            }),
+            ..ports
+        })
+        .await;
+        bed.register("1", "secret").await;
+        bed.register("2", "secret").await;
+        let mut open = Device::connect(bed.address, "1", "secret").await;
+        open.open(&[EventCode::Periodic]).await;
+        let mut idle = Device::connect(bed.address, "2", "secret").await;
+        idle.open(&[EventCode::Periodic]).await;
+
+        state.store(away as u8, Ordering::SeqCst);
+
+        // Once it is noticed, whoever calls is refused before anything is read or asked.
+        let begun = Instant::now();
+        while is_ready(&bed) {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(6), "{away:?}");
+        let mut wire = Wire::connect(bed.address).await;
+        let refused = wire
+            .request("POST", "/cwmp/default", &[], b"anything")
+            .await
+            .unwrap();
+        assert_eq!(refused.status, 503, "{away:?}");
+        assert!(refused.header("retry-after").is_some());
+        // A session that has nothing to report ends as ever; one that has is cut, and gone.
+        assert_eq!(idle.post_plain(&[], b"").await.unwrap().status, 204);
+        let transfer = b"<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:c=\"urn:dslforum-org:cwmp-1-0\"><s:Body><c:TransferComplete><CommandKey>k</CommandKey></c:TransferComplete></s:Body></s:Envelope>";
+        assert_eq!(open.post_plain(&[], transfer).await, None, "{away:?}");
+
+        state.store(State::There as u8, Ordering::SeqCst);
+        while session(&bed, "2", None).await.0.status != 200 {
+            tokio::task::yield_now().await;
+        }
+        open.wire = Wire::connect(bed.address).await;
+        assert_eq!(open.post_plain(&[], transfer).await.unwrap().status, 400);
+    }
+}
