@@ -101,6 +101,9 @@ impl Api {
     }
 
     /// Appends the notice of a change that is stored. The answer does not depend on it: the timer tells the same.
+    ///
+    /// What is not about one device may concern each of them: its notice goes to every partition, so that every owner has it before
+    /// whatever a device says after the caller's answer.
     pub(crate) async fn notify(&self, tenant: &TenantId, subject: Subject<'_>, kind: &'static str) {
         let key = subject.key();
         let time_us = Self::now_us();
@@ -116,16 +119,21 @@ impl Api {
             service: String::new(),
             time_us,
         };
-        let record = NewRecord {
+        let shards = match subject {
+            Subject::Device { .. } => vec![platen_ids::shard(tenant.as_str(), &key)],
+            Subject::Other { .. } => one_shard_per_partition(self.log.partitions()),
+        };
+        let record = |shard| NewRecord {
             topic: Topic::Reports,
-            shard: platen_ids::shard(tenant.as_str(), &key),
+            shard,
             key: format!("{tenant}/{key}"),
             kind: Kind::Notice,
             id: random(16),
             time_us,
             payload: notice.encode_to_vec().into(),
         };
-        match tokio::time::timeout(NOTICE_PATIENCE, self.log.append(vec![record])).await {
+        let records = shards.into_iter().map(record).collect();
+        match tokio::time::timeout(NOTICE_PATIENCE, self.log.append(records)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, kind, "a notice is left to its timer"),
             Err(_) => tracing::warn!(
@@ -136,9 +144,34 @@ impl Api {
     }
 }
 
+/// A shard of each partition: the first that lies there.
+fn one_shard_per_partition(partitions: u32) -> Vec<u8> {
+    let width = u32::from(platen_ids::SHARDS) / partitions.max(1);
+    (0..partitions)
+        .filter_map(|partition| u8::try_from(partition * width).ok())
+        .collect()
+}
+
 /// `bytes` random bytes in URL-safe base64.
 pub(crate) fn random(bytes: usize) -> String {
     let mut secret = vec![0; bytes];
     rand::fill(&mut secret[..]);
     URL_SAFE_NO_PAD.encode(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_gets_a_shard_of_its_own() {
+        for partitions in [1, 2, 16, 256] {
+            let shards = one_shard_per_partition(partitions);
+            let lie_in: Vec<u32> = shards
+                .iter()
+                .map(|shard| u32::from(*shard) * partitions / u32::from(platen_ids::SHARDS))
+                .collect();
+            assert_eq!(lie_in, (0..partitions).collect::<Vec<_>>());
+        }
+    }
 }

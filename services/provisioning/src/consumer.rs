@@ -26,7 +26,7 @@ use platen_store::{
     tables::{DesiredStates, ProgressOfOperations},
 };
 use std::sync::Arc;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Name of the service: owner of its commands, group of its consumer, service of its timers.
 pub(crate) const SERVICE: &str = "provisioning";
@@ -123,7 +123,7 @@ impl Provisioning {
             return;
         }
         if let Err(error) = self.marks.mark(&report.session, report.ordinal).await {
-            warn!(%error, "a decision could not be marked, so a session waits in vain");
+            debug!(%error, "a decision could not be marked, so a session waits in vain");
         }
     }
 

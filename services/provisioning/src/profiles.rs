@@ -17,7 +17,8 @@ use std::{
 use tokio::time::Instant;
 use tracing::warn;
 
-/// Another process hears of a change by its own reading only: how long it may believe what it has.
+/// A change is told to every owner of devices; should that get lost, one of them hears of it by a timer, and the others have believed what they have
+/// for so long at most.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// One enabled profile.

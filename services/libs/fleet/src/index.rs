@@ -5,6 +5,7 @@ use crate::{
     device,
     query::{Page, Query},
 };
+use futures::{StreamExt, TryStreamExt, stream};
 use platen_bus::{Log, Record, log};
 use platen_proto::{
     report::v1::DeviceRow,
@@ -27,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 const TOPICS: &[Topic] = &[Topic::Devices, Topic::Reports];
 const BATCH: usize = 1_000;
+/// Partitions of the device tables that are read at the same time: one alone would wait for the network most of the time.
+const SHARDS_AT_ONCE: usize = 16;
 const PAUSE: Duration = Duration::from_secs(1);
 const TOLD_TO_WRITTEN: Duration = Duration::from_millis(200);
 /// Devices up to which a query is answered on the caller's thread: some hundred microseconds.
@@ -208,9 +211,11 @@ impl Fleet {
                 .await?;
             for (key, _) in page.rows {
                 if let Some(Part::Text(tenant)) = key.first() {
-                    for shard in 0..platen_ids::SHARDS {
-                        self.load_shard(tenant, shard).await?;
-                    }
+                    stream::iter(0..platen_ids::SHARDS)
+                        .map(|shard| self.load_shard(tenant, shard))
+                        .buffer_unordered(SHARDS_AT_ONCE)
+                        .try_collect::<()>()
+                        .await?;
                 }
             }
             let Some(cursor) = page.next else {

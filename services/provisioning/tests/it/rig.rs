@@ -668,6 +668,10 @@ impl Log for CountedLog {
     async fn check(&self) -> Result<(), LogError> {
         self.0.check().await
     }
+
+    fn partitions(&self) -> u32 {
+        self.0.partitions()
+    }
 }
 
 #[derive(Debug)]
