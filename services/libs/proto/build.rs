@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")
+        // Dozens of fields, of which most results have none.
+        .boxed(".platen.operation.v1.OperationResult.diagnostic")
         .compile_well_known_types(false)
         .compile_fds(descriptors)?;
     Ok(())

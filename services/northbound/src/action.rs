@@ -1,14 +1,17 @@
 //! What may be asked of a device: every action is checked before it is queued, because its device may be hours away.
 
-use crate::refusal::{Refusal, Violation};
+use crate::{
+    diagnostic,
+    refusal::{Refusal, Violation},
+};
 use platen_cwmp::date_time::{DateTime, Meaning};
 use platen_datamodel::path::Path;
 use platen_proto::operation::v1::{
-    ChangeDuState, Diagnostic, Download, OperationRequest, ParameterAttribute, Raw,
-    ScheduleDownload, SetParameterAttributes, SetParameterValues, TimeWindow, Upload, diagnostic,
-    du_operation, operation_request::Action,
+    ChangeDuState, Download, OperationRequest, ParameterAttribute, Raw, ScheduleDownload,
+    SetParameterAttributes, SetParameterValues, TimeWindow, Upload, du_operation,
+    operation_request::Action,
 };
-use std::{collections::HashSet, net::IpAddr};
+use std::collections::HashSet;
 
 /// Types of parameter values (TR-106 §3.3), besides which `xsd:` types of vendors are not accepted.
 const TYPES: [&str; 9] = [
@@ -110,7 +113,11 @@ fn action_findings(action: &Action, found: &mut Findings) {
         | Action::FactoryReset(_)
         | Action::GetQueuedTransfers(_)
         | Action::GetRpcMethods(_) => {}
-        Action::Diagnostic(diagnostic) => self::diagnostic(diagnostic, found),
+        Action::Diagnostic(asked) => {
+            for (field, why) in diagnostic::findings(asked) {
+                found.add(field, why);
+            }
+        }
     }
 }
 
@@ -330,47 +337,6 @@ fn file_type(field: &str, text: &str, needed: bool, found: &mut Findings) {
     if !formed || text.len() > 64 {
         found.add(field, "must be a number and a name, such as \"1 Firmware Upgrade Image\", with at most 64 characters");
     }
-}
-
-fn diagnostic(diagnostic: &Diagnostic, found: &mut Findings) {
-    let Some(diagnostic::Kind::IpPing(ping)) = &diagnostic.kind else {
-        return found.add("diagnostic", "needs a kind, such as ipPing");
-    };
-    if !is_host(&ping.host) {
-        found.add(
-            "diagnostic.ipPing.host",
-            "must be a host name or an IP address, with at most 256 characters",
-        );
-    }
-    for (field, value, most) in [
-        ("numberOfRepetitions", ping.number_of_repetitions, 1_000),
-        ("timeoutMs", ping.timeout_ms, 60_000),
-        ("dataBlockSize", ping.data_block_size, 65_535),
-    ] {
-        if value > most {
-            found.add(
-                format!("diagnostic.ipPing.{field}"),
-                format!("must be at most {most}"),
-            );
-        }
-    }
-}
-
-/// Whether a device can be asked to reach a host of that name. Devices hand it to their shells: nothing else than a name or an address passes (DIAG-09).
-fn is_host(text: &str) -> bool {
-    if text.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 256 && name.split('.').all(is_label)
 }
 
 fn change_du_state(change: &ChangeDuState, found: &mut Findings) {
@@ -655,7 +621,19 @@ mod tests {
                  {"windowStart": 60, "windowEnd": 90, "windowMode": "3 When Idle", "maxRetries": 2}]}}),
             json!({"scheduleInform": {"delaySeconds": 60}}),
             json!({"diagnostic": {"ipPing": {"host": "printer-7.example.", "numberOfRepetitions": 3, "timeoutMs": 1000, "dataBlockSize": 64}}}),
-            json!({"diagnostic": {"ipPing": {"host": "2001:db8::1"}}}),
+            json!({"diagnostic": {"ipPing": {"host": "2001:db8::1", "interface": "", "dscp": 0}}}),
+            json!({"diagnostic": {"traceRoute": {"host": "192.0.2.1", "maxHopCount": 64, "interface": "Device.IP.Interface.1"}}}),
+            json!({"diagnostic": {"downloadDiagnostics": {"downloadUrl": "http://192.0.2.1:8080/10M.bin", "timeBasedTestDuration": 0}}}),
+            json!({"diagnostic": {"uploadDiagnostics": {"uploadUrl": "ftp://speed.example/in", "testFileLength": "10000000000"}}}),
+            json!({"diagnostic": {"udpEchoConfig": {"enable": false}}}),
+            json!({"diagnostic": {"udpEchoConfig": {"enable": true, "udpPort": 7, "sourceIpAddress": "192.0.2.1"}}}),
+            json!({"diagnostic": {"udpEchoDiagnostics": {"host": "a", "port": 7}}}),
+            json!({"diagnostic": {"serverSelectionDiagnostics": {"hosts": ["a.example", "192.0.2.1"], "protocol": "UDP Echo"}}}),
+            json!({"diagnostic": {"nsLookup": {"hostName": "printer.example", "dnsServer": ""}}}),
+            json!({"diagnostic": {"neighboringWifi": {}}}),
+            json!({"diagnostic": {"adslLineTest": {"interface": "Device.DSL.Channel.1"}}}),
+            json!({"diagnostic": {"f5Loopback": {"interface": "Device.ATM.Link.1", "timeoutMs": 500}}}),
+            json!({"diagnostic": {"selfTest": {}}}),
             json!({"reboot": {}}),
             json!({"factoryReset": {}}),
             json!({"changeDuState": {"operations": [{"install": {"url": "http://a.example/p"}},
@@ -677,6 +655,10 @@ mod tests {
             (json!({}), ""),
             (json!({"diagnostic": {}}), ".diagnostic"),
             (
+                json!({"diagnostic": {"ipPing": {}}}),
+                ".diagnostic.ipPing.host",
+            ),
+            (
                 json!({"diagnostic": {"ipPing": {"host": ""}}}),
                 ".diagnostic.ipPing.host",
             ),
@@ -685,15 +667,11 @@ mod tests {
                 ".diagnostic.ipPing.host",
             ),
             (
-                json!({"diagnostic": {"ipPing": {"host": "-f"}}}),
-                ".diagnostic.ipPing.host",
-            ),
-            (
                 json!({"diagnostic": {"ipPing": {"host": format!("{}a", "a.".repeat(128))}}}),
                 ".diagnostic.ipPing.host",
             ),
             (
-                json!({"diagnostic": {"ipPing": {"host": "a", "numberOfRepetitions": 1001}}}),
+                json!({"diagnostic": {"ipPing": {"host": "a", "numberOfRepetitions": 0}}}),
                 ".diagnostic.ipPing.numberOfRepetitions",
             ),
             (
@@ -703,6 +681,78 @@ mod tests {
             (
                 json!({"diagnostic": {"ipPing": {"host": "a", "dataBlockSize": 65536}}}),
                 ".diagnostic.ipPing.dataBlockSize",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": "a", "protocolVersion": "IPv5"}}}),
+                ".diagnostic.ipPing.protocolVersion",
+            ),
+            (
+                json!({"diagnostic": {"ipPing": {"host": "a", "interface": "eth0 -f"}}}),
+                ".diagnostic.ipPing.interface",
+            ),
+            (
+                json!({"diagnostic": {"traceRoute": {"host": "a", "numberOfTries": 4}}}),
+                ".diagnostic.traceRoute.numberOfTries",
+            ),
+            (
+                json!({"diagnostic": {"traceRoute": {"host": "a", "maxHopCount": 65}}}),
+                ".diagnostic.traceRoute.maxHopCount",
+            ),
+            (
+                json!({"diagnostic": {"downloadDiagnostics": {}}}),
+                ".diagnostic.downloadDiagnostics.downloadUrl",
+            ),
+            (
+                json!({"diagnostic": {"downloadDiagnostics": {"downloadUrl": "https://a/x"}}}),
+                ".diagnostic.downloadDiagnostics.downloadUrl",
+            ),
+            (
+                json!({"diagnostic": {"downloadDiagnostics": {"downloadUrl": "http://a/`x`"}}}),
+                ".diagnostic.downloadDiagnostics.downloadUrl",
+            ),
+            (
+                json!({"diagnostic": {"uploadDiagnostics": {"uploadUrl": "http://a/", "testFileLength": "0"}}}),
+                ".diagnostic.uploadDiagnostics.testFileLength",
+            ),
+            (
+                json!({"diagnostic": {"udpEchoConfig": {}}}),
+                ".diagnostic.udpEchoConfig.enable",
+            ),
+            (
+                json!({"diagnostic": {"udpEchoConfig": {"enable": true, "sourceIpAddress": "a.example"}}}),
+                ".diagnostic.udpEchoConfig.sourceIpAddress",
+            ),
+            (
+                json!({"diagnostic": {"udpEchoDiagnostics": {"host": "a", "port": 65536}}}),
+                ".diagnostic.udpEchoDiagnostics.port",
+            ),
+            (
+                json!({"diagnostic": {"serverSelectionDiagnostics": {"hosts": []}}}),
+                ".diagnostic.serverSelectionDiagnostics.hosts",
+            ),
+            (
+                json!({"diagnostic": {"serverSelectionDiagnostics": {"hosts": ["a", ""]}}}),
+                ".diagnostic.serverSelectionDiagnostics.hosts",
+            ),
+            (
+                json!({"diagnostic": {"serverSelectionDiagnostics": {"hosts": ["a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a"]}}}),
+                ".diagnostic.serverSelectionDiagnostics.hosts",
+            ),
+            (
+                json!({"diagnostic": {"serverSelectionDiagnostics": {"hosts": ["a"], "protocol": "TCP"}}}),
+                ".diagnostic.serverSelectionDiagnostics.protocol",
+            ),
+            (
+                json!({"diagnostic": {"nsLookup": {"hostName": "a", "dnsServer": "a b"}}}),
+                ".diagnostic.nsLookup.dnsServer",
+            ),
+            (
+                json!({"diagnostic": {"adslLineTest": {}}}),
+                ".diagnostic.adslLineTest.interface",
+            ),
+            (
+                json!({"diagnostic": {"f5Loopback": {"interface": "x y"}}}),
+                ".diagnostic.f5Loopback.interface",
             ),
             (
                 json!({"scheduleDownload": {"artifact": "fw", "url": "http://a/", "timeWindows":

@@ -12,6 +12,7 @@ mod artifacts;
 mod caller;
 mod config;
 mod devices;
+mod diagnostic;
 mod events;
 mod guard;
 mod limits;

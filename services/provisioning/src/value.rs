@@ -22,7 +22,8 @@ pub(crate) fn same(kind: &str, wanted: &str, reported: &str) -> bool {
     }
 }
 
-fn boolean(text: &str) -> Option<bool> {
+/// A boolean, however the device writes it.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" => Some(true),
         "0" | "false" => Some(false),

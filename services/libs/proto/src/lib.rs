@@ -44,6 +44,7 @@ packages! {
     store = "platen.store.v1";
 }
 
+pub mod diagnostic;
 pub mod topic;
 
 /// The descriptors of every package, with source comments and HTTP bindings, as an encoded `FileDescriptorSet`:

@@ -1,6 +1,6 @@
 //! Operations: from the notice that there is one to its end; and connection requests for what waits.
 
-use super::{OVERDUE, Provisioning, SERVICE, Turn, WAKE_RETRY};
+use super::{OVERDUE, Provisioning, SERVICE, Turn, WAKE_RETRY, diagnoses};
 use crate::{
     operations::{self, Answer, ReadBack, has},
     quiet::QuietDevices,
@@ -235,6 +235,9 @@ impl Provisioning {
             }
             return Ok(());
         }
+        if self.diagnostic_in_steps(turn, done, &task) {
+            return Ok(());
+        }
         let request = task.command.request.clone().unwrap_or_default();
         match operations::answered(&request, done, so_far) {
             Answer::Ended(end) => {
@@ -252,10 +255,7 @@ impl Provisioning {
             }
             Answer::Awaits(result) => {
                 await_report(turn, &task, result);
-                if let Some(running) = running_diagnostic(&mut turn.row, &task.command.id) {
-                    report.session.clone_into(&mut running.session);
-                    running.unanswered = false;
-                }
+                self.diagnostic_begun(turn, report, &task);
             }
             // It stays open, and claimed, so that it is not sent again.
             Answer::Missing => {}
@@ -533,10 +533,11 @@ impl Provisioning {
     /// An operation is over.
     pub(super) fn end(&self, turn: &mut Turn<'_>, task: Task, end: End) {
         forget(&mut turn.row, &task.command.id);
-        if running_diagnostic(&mut turn.row, &task.command.id).is_some() {
-            let read = verification(&turn.cause, &task.command, Vec::new());
-            turn.writes.push(commands::leave(&read));
+        if let Some(running) = running_diagnostic(&mut turn.row, &task.command.id) {
+            let in_steps = running.in_steps;
             turn.row.diagnostic = None;
+            let left = diagnoses::leftovers(turn, &task, in_steps);
+            turn.writes.extend(left.iter().map(commands::leave));
         }
         turn.writes.push(commands::leave(&task.command));
         if let Some((write, event)) = operation::over(&turn.cause, &task, end) {
@@ -559,7 +560,7 @@ pub(super) fn so_far(task: &Task) -> OperationResult {
 }
 
 /// The device will report the end of an operation: until then it runs, for a bounded time.
-fn await_report(turn: &mut Turn<'_>, task: &Task, result: OperationResult) {
+pub(super) fn await_report(turn: &mut Turn<'_>, task: &Task, result: OperationResult) {
     let (cause, id) = (turn.cause, &task.command.id);
     turn.writes.push(commands::leave(&task.command));
     forget(&mut turn.row, id);
@@ -578,7 +579,10 @@ fn await_report(turn: &mut Turn<'_>, task: &Task, result: OperationResult) {
 }
 
 /// The diagnostic that the device was asked for, if it is this operation's.
-fn running_diagnostic<'a>(row: &'a mut Desired, id: &str) -> Option<&'a mut RunningDiagnostic> {
+pub(super) fn running_diagnostic<'a>(
+    row: &'a mut Desired,
+    id: &str,
+) -> Option<&'a mut RunningDiagnostic> {
     row.diagnostic
         .as_mut()
         .filter(|running| running.operation == id)

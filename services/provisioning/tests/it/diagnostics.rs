@@ -5,8 +5,8 @@ use crate::rig::{
 };
 use platen_proto::{
     operation::v1::{
-        Diagnostic, DiagnosticResult, GetParameterValues, IpPing, Operation, OperationResult,
-        diagnostic, operation::State, operation_request::Action,
+        Diagnostic, DiagnosticResult, GetParameterValues, IpPing, NeighboringWifi, Operation,
+        OperationResult, UdpEchoConfig, diagnostic, operation::State, operation_request::Action,
     },
     report::v1::{Report, command_done::Outcome},
     store::v1::{Claim, Command, Observed, claim::By},
@@ -21,11 +21,22 @@ const OBJECT: &str = "Device.IP.Diagnostics.IPPing.";
 fn ping(host: &str) -> Action {
     let ping = IpPing {
         host: host.into(),
-        number_of_repetitions: 3,
+        number_of_repetitions: Some(3),
         ..IpPing::default()
     };
     Action::Diagnostic(Diagnostic {
         kind: Some(diagnostic::Kind::IpPing(ping)),
+    })
+}
+
+fn echo() -> Action {
+    let echo = UdpEchoConfig {
+        udp_port: Some(7),
+        enable: Some(true),
+        ..UdpEchoConfig::default()
+    };
+    Action::Diagnostic(Diagnostic {
+        kind: Some(diagnostic::Kind::UdpEchoConfig(echo)),
     })
 }
 
@@ -123,13 +134,14 @@ async fn a_ping_from_request_to_results() {
     assert!(result.values.is_empty());
     let expected = DiagnosticResult {
         state: "Complete".into(),
-        success_count: 2,
-        failure_count: 1,
-        average_response_time: 12,
-        minimum_response_time: 10,
-        maximum_response_time: 15,
+        success_count: Some(2),
+        failure_count: Some(1),
+        average_response_time: Some(12),
+        minimum_response_time: Some(10),
+        maximum_response_time: Some(15),
+        ..DiagnosticResult::default()
     };
-    assert_eq!(result.diagnostic, Some(expected));
+    assert_eq!(result.diagnostic, Some(Box::new(expected)));
     assert!(rig.queue().await.is_empty());
     let desired = rig.desired().await;
     assert!(desired.awaiting.is_empty() && desired.open_operations.is_empty());
@@ -149,6 +161,57 @@ async fn the_object_is_that_of_the_devices_data_model() {
         rig.diagnose("op", ping("192.0.2.1")).await;
         assert_eq!(sets(&queued(&rig).await)[0].0, expected);
     }
+}
+
+/// Nothing reports its end: what was set is read back in the same session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_echo_server_is_set_and_read_at_once() {
+    for answered in [true, false] {
+        let mut rig = rig("Device:2").await;
+        rig.diagnose("op", echo()).await;
+        let set = queued(&rig).await;
+        assert!(set.more_follows, "the edge waits for what comes next");
+        rig.claim("op", "s1").await;
+        let session = if answered {
+            rig.report(answer(&set, "s1", 1, status(0))).await;
+            "s1"
+        } else {
+            rig.report(inform("s2", PERIODIC, &[])).await;
+            "s2"
+        };
+
+        let read = queued(&rig).await;
+        let object = "Device.IP.Diagnostics.UDPEchoConfig.";
+        let wanted = Action::GetParameterValues(GetParameterValues {
+            paths: vec![object.into()],
+        });
+        assert_eq!(read.request.clone().unwrap().action, Some(wanted));
+        let found = [("Enable", "1"), ("UDPPort", "7"), ("PacketsReceived", "5")];
+        let found = found.map(|(name, value)| parameter(&format!("{object}{name}"), value));
+        let found = Outcome::Result(OperationResult {
+            values: found.into(),
+            ..OperationResult::default()
+        });
+        rig.report(answer(&read, session, 2, found)).await;
+
+        let (_, done) = rig.operation_done().await;
+        assert_eq!(done.state(), State::Succeeded, "answered: {answered}");
+        let diagnostic = done.result.unwrap().diagnostic.unwrap();
+        assert_eq!(diagnostic.packets_received, Some(5));
+        assert!(rig.queue().await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_model_without_it_ends_it() {
+    let mut rig = rig("InternetGatewayDevice:1").await;
+    let wifi = diagnostic::Kind::NeighboringWifi(NeighboringWifi {});
+    rig.diagnose("op", Action::Diagnostic(Diagnostic { kind: Some(wifi) }))
+        .await;
+
+    let expected = (State::Failed, "UNKNOWN_DIAGNOSTIC".to_owned());
+    assert_eq!(state(&rig).await, expected);
+    assert!(rig.queue().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,6 +282,61 @@ async fn a_refused_request_ends_it() {
     assert!(rig.queue().await.is_empty());
 }
 
+/// Some devices take no arguments together with the request: they get them one after the other, in the same session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_may_want_its_arguments_first() {
+    let names = |command: &Command| -> Vec<String> {
+        let set = sets(command).into_iter();
+        set.map(|(path, ..)| path[OBJECT.len()..].to_owned())
+            .collect()
+    };
+    let mut rig = rig("Device:2").await;
+    rig.diagnose("op", ping("192.0.2.1")).await;
+    let set = queued(&rig).await;
+    rig.claim("op", "s1").await;
+    rig.report(answer(&set, "s1", 1, fault(9003))).await;
+    let arguments = queued(&rig).await;
+    assert_eq!(names(&arguments), ["Host", "NumberOfRepetitions"]);
+    assert!(arguments.more_follows && arguments.id != set.id);
+    rig.report(answer(&arguments, "s1", 2, status(0))).await;
+    let request = queued(&rig).await;
+    assert_eq!(names(&request), ["DiagnosticsState"]);
+    assert!(request.id != arguments.id);
+    rig.report(answer(&request, "s1", 3, status(0))).await;
+    assert!(rig.queue().await.is_empty());
+    assert_eq!(state(&rig).await.0, State::Running);
+
+    rig.report(inform("s2", COMPLETE, &[])).await;
+    let read = queued(&rig).await;
+    rig.report(answer(&read, "s2", 1, results("Complete")))
+        .await;
+
+    assert_eq!(state(&rig).await.0, State::Succeeded);
+    assert!(rig.desired().await.awaiting.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn arguments_that_are_refused_by_themselves_end_it() {
+    for step in 0..2 {
+        let mut rig = rig("Device:2").await;
+        rig.diagnose("op", ping("192.0.2.1")).await;
+        let set = queued(&rig).await;
+        rig.claim("op", "s1").await;
+        rig.report(answer(&set, "s1", 1, fault(9003))).await;
+        if step == 1 {
+            let arguments = queued(&rig).await;
+            rig.report(answer(&arguments, "s1", 2, status(0))).await;
+        }
+        let refused = queued(&rig).await;
+        rig.report(answer(&refused, "s1", 3, fault(9003))).await;
+
+        let expected = (State::Failed, "CWMP_FAULT".to_owned());
+        assert_eq!(state(&rig).await, expected, "step {step}");
+        assert!(rig.queue().await.is_empty(), "step {step}");
+        assert_eq!(rig.desired().await.diagnostic, None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn later_sessions_ask_until_it_is_over() {
     let mut rig = begun().await;
@@ -268,7 +386,7 @@ async fn results_in_parts_are_one_result() {
     let diagnostic = result.diagnostic.unwrap();
     assert_eq!(
         (diagnostic.state.as_str(), diagnostic.success_count),
-        ("Complete", 2)
+        ("Complete", Some(2))
     );
 }
 
