@@ -1,6 +1,6 @@
 # `make` lists what there is. Every recipe installs what it needs, or names the one command that does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bench load fuzz build
+.PHONY: help setup demo test test-backends test-faults lint fmt bench load fuzz build
 
 ARGS ?=
 
@@ -27,6 +27,12 @@ fmt: ## format the sources
 
 test: setup ## format check, lints, every test that needs no outside server
 	deploy/test.sh
+
+test-backends: setup ## the suites against real Kafka, CQL and Redis, which it starts and ends
+	deploy/test-backends.sh
+
+test-faults: setup ## faults on real backends, and at random for PLATEN_FAULT_SECONDS (1800)
+	deploy/test-faults.sh $(ARGS)
 
 bench: setup ## micro-benches of the hot paths
 	cargo bench --locked --workspace $(ARGS)
