@@ -29,15 +29,46 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc is not as expected"))
 }
 
+/// What a process is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// To end (SIGTERM).
+    Terminate,
+    /// To stand still (SIGSTOP).
+    Stop,
+    /// To go on (SIGCONT).
+    Continue,
+}
+
 /// Asks a process to end (SIGTERM).
 ///
 /// # Errors
 ///
-/// There is no such process, or it is somebody else's.
+/// As [`signal`].
 pub fn terminate(pid: u32) -> io::Result<()> {
+    signal(pid, Signal::Terminate)
+}
+
+/// Signals a process.
+///
+/// # Errors
+///
+/// There is no such process, or it is somebody else's.
+pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let name = match signal {
+        Signal::Terminate => "TERM",
+        Signal::Stop => "STOP",
+        Signal::Continue => "CONT",
+    };
     // The shell's own `kill` is on every machine; the program of that name is not.
     let status = std::process::Command::new("sh")
-        .args(["-c", "kill -TERM \"$1\"", "kill", &pid.to_string()])
+        .args([
+            "-c",
+            "kill -s \"$1\" \"$2\"",
+            "kill",
+            name,
+            &pid.to_string(),
+        ])
         .status()?;
     if status.success() {
         Ok(())

@@ -1,6 +1,9 @@
 //! `platen backup` and `platen restore`: copies of a data directory that nobody uses.
 
-use crate::exit::Failure;
+use crate::{
+    config::{Config, Form, Source},
+    exit::Failure,
+};
 use anyhow::{Context, bail};
 use clap::Args;
 use platen_embedded::Hold;
@@ -14,6 +17,8 @@ use std::{
 /// Arguments of `platen backup`.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    source: Source,
     /// Where the copy goes; must not exist.
     to: PathBuf,
     /// The data directory; its server must have stopped.
@@ -43,6 +48,11 @@ pub(crate) struct RestoreArgs {
 
 /// `platen backup`.
 pub(crate) fn backup(args: &BackupArgs) -> Result<(), Failure> {
+    if let Form::Distributed(_) = Config::load(&args.source)?.form {
+        return Err(Failure::usage(
+            "nothing lies in a data directory: copy the keyspace by the database's own tools (nodetool snapshot, sctool backup), the files and the key",
+        ));
+    }
     let bytes = copy(&args.data_dir, &args.to)?;
     Ok(writeln!(
         io::stdout().lock(),

@@ -1,9 +1,11 @@
 //! The configuration: a documented default, a file, variables; every key known, every wrong value named with its place.
 
+pub(crate) mod form;
 mod layers;
 
 use crate::exit::Failure;
 use clap::Args;
+pub(crate) use form::Form;
 use layers::{Layers, Problem};
 use platen_runtime::{listener::tls::Files, logs::Format};
 use serde::{Deserialize, Deserializer};
@@ -32,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) ops: SocketAddr,
     /// The key file, if it is not beside the data directory.
     pub(crate) key_file: Option<PathBuf>,
+    pub(crate) form: Form,
     pub(crate) log: Log,
     pub(crate) edge: platen_edge::Config,
     pub(crate) northbound: platen_northbound::Config,
@@ -88,13 +91,6 @@ pub(crate) struct Log {
     pub(crate) format: Format,
 }
 
-/// A choice of adapter, of which this release has one.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Adapter {
-    kind: String,
-}
-
 /// The keys of `[cwmp]` and `[api]` that say where and how it is listened; the others are the service's own.
 fn is_of_socket(key: &str) -> bool {
     matches!(key, "listen" | "plaintext" | "tls_listen") || key.starts_with("tls.")
@@ -130,19 +126,13 @@ impl Config {
 
     /// `None` only if there is a problem; a problem need not be the last.
     fn parse(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Self> {
-        let mut noted = |problem| problems.push(problem);
-        for (section, here, elsewhere) in [
-            ("store", "embedded", "cql"),
-            ("bus", "embedded", "kafka"),
-            ("sessions", "memory", "redis"),
-        ] {
-            match layers.section::<Adapter>(section, |_| true) {
-                Ok(Adapter { kind }) if kind == here => {}
-                Ok(Adapter { kind }) => noted(unbuilt(layers, section, &kind, here, elsewhere)),
-                Err(problem) => noted(problem),
-            }
-        }
-        let mut keep = |result: Result<(), Problem>| result.err().into_iter().for_each(&mut noted);
+        let keys = layers
+            .section::<Keys>("keys", |_| true)
+            .map_err(|problem| problems.push(problem))
+            .ok();
+        let key_file = keys.and_then(|keys| keys.file);
+        let form = form::parse(layers, key_file.as_ref(), problems);
+        let mut keep = |result: Result<(), Problem>| problems.extend(result.err());
         let serve = layers
             .section::<Serve>("serve", |_| true)
             .map_err(|problem| keep(Err(problem)))
@@ -165,10 +155,6 @@ impl Config {
             .ok();
         let ops = layers
             .section::<Ops>("ops", |_| true)
-            .map_err(|problem| keep(Err(problem)))
-            .ok();
-        let keys = layers
-            .section::<Keys>("keys", |_| true)
             .map_err(|problem| keep(Err(problem)))
             .ok();
         let log = layers
@@ -225,7 +211,8 @@ impl Config {
             api,
             api_tls,
             ops: ops?.listen,
-            key_file: keys?.file,
+            key_file,
+            form: form?,
             log: log?,
             edge: edge?,
             northbound: northbound?,
@@ -254,22 +241,6 @@ fn told(problems: Vec<Problem>) -> Failure {
         "the configuration is wrong:\n  {}",
         lines.join("\n  ")
     ))
-}
-
-/// An adapter that this release does not have, or that nobody has.
-fn unbuilt(layers: &Layers, section: &str, kind: &str, here: &str, elsewhere: &str) -> Problem {
-    let key = format!("{section}.kind");
-    let allowed = if kind == elsewhere {
-        format!("\"{here}\": the adapter for {kind} is not part of this release")
-    } else {
-        format!("\"{here}\"")
-    };
-    Problem::Wrong {
-        place: layers.place(&key),
-        value: format!("\"{kind}\""),
-        key,
-        allowed,
-    }
 }
 
 /// The files of a listener's TLS; none, or certificate and key.
@@ -367,8 +338,11 @@ mod tests {
                 if line.starts_with('[') {
                     Some(line)
                 } else {
-                    line.strip_prefix('#')
-                        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+                    // Of a secret and its file one is meant.
+                    line.strip_prefix('#').filter(|rest| {
+                        rest.starts_with(|c: char| c.is_ascii_lowercase())
+                            && !rest.contains("_file = ")
+                    })
                 }
             })
             .map(|line| format!("{line}\n"))
@@ -402,15 +376,11 @@ mod tests {
             ),
             (
                 "[store]\nkind = \"cql\"",
-                &[
-                    "platen.toml:2",
-                    "`store.kind` is \"cql\"",
-                    "not part of this release",
-                ],
+                &["platen.toml:2", "needs `bus.kind = \"kafka\"`"],
             ),
             (
                 "[bus]\nkind = \"rabbit\"",
-                &["`bus.kind` is \"rabbit\"", "\"embedded\""],
+                &["`bus.kind` is \"rabbit\"", "`embedded` or `kafka`"],
             ),
             (
                 "[serve]\ndrain = \"soon\"",

@@ -1,7 +1,8 @@
-//! `platen dlq`: what consumers have put aside, read from the data directory of a server that has stopped.
+//! `platen dlq`: what consumers have put aside, read from the log: of a data directory whose server has stopped, or from Kafka.
 
 use crate::{
     client::output::{Columns, Format, Screen},
+    config::{Config, Form, Source},
     exit::{Failure, Kind},
 };
 use anyhow::Context;
@@ -14,14 +15,15 @@ use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// Commands of `platen dlq`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the records that a consumer could not handle, the oldest of each topic first. The server must have stopped.
+    /// List the records that a consumer could not handle, the oldest of each topic first. With an embedded log the server must have stopped.
     #[command(
-        after_help = "Example:\n  platen dlq list --data-dir /var/lib/platen --output ndjson"
+        after_help = "Example:\n  platen dlq list --data-dir /var/lib/platen --output ndjson\n  platen dlq list --config /etc/platen/platen.toml"
     )]
     List(ListArgs),
 }
@@ -29,7 +31,9 @@ pub(crate) enum Command {
 /// Arguments of `platen dlq list`.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// The data directory.
+    #[command(flatten)]
+    source: Source,
+    /// The data directory, if the log is embedded.
     #[arg(
         long,
         env = "PLATEN_DATA_DIR",
@@ -58,26 +62,43 @@ const COLUMNS: Columns = &[
 /// Runs a command.
 pub(crate) fn main(command: Command) -> Result<(), Failure> {
     let Command::List(args) = command;
-    if !args.data_dir.join("database").is_dir() {
+    let config = Config::load(&args.source)?;
+    if matches!(config.form, Form::Embedded { .. }) && !args.data_dir.join("database").is_dir() {
         return Err(Failure::new(
             Kind::NotFound,
             format!("{} is no data directory of Platen", args.data_dir.display()),
         ));
     }
+    crate::install_cryptography()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let letters = runtime.block_on(read(&args.data_dir, args.limit))?;
+    let letters = runtime.block_on(async {
+        match &config.form {
+            Form::Embedded { .. } => read_directory(&args.data_dir, args.limit).await,
+            Form::Distributed(form) => {
+                let store = form.store.open().await?;
+                let log = form.bus.open(TIMEOUT, &store).await?;
+                read(&log, args.limit).await
+            }
+        }
+    })?;
     let mut shown = Screen::new(args.output).list(COLUMNS);
     shown.add(letters.iter().map(line).collect())?;
     shown.end()
 }
 
-async fn read(data_dir: &Path, limit: usize) -> anyhow::Result<Vec<DeadLetter>> {
+/// Nothing is appended.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+async fn read_directory(data_dir: &Path, limit: usize) -> anyhow::Result<Vec<DeadLetter>> {
     let database = Database::open(data_dir.join("database"), Options::default())
         .context("stop the server first")?;
     let store = Store::new(Arc::new(EmbeddedTables::new(&database)));
-    let log = EmbeddedLog::open(&database, &store).await?;
+    read(&EmbeddedLog::open(&database, &store).await?, limit).await
+}
+
+async fn read(log: &dyn Log, limit: usize) -> anyhow::Result<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     for topic in Topic::ALL {
         letters.extend(log.dead_letters(topic, limit).await?);
@@ -129,11 +150,11 @@ mod tests {
             .await
             .unwrap();
 
-        let error = read(dir.path(), 10).await.unwrap_err();
+        let error = read_directory(dir.path(), 10).await.unwrap_err();
         assert!(error.to_string().contains("stop the server"), "{error}");
 
         drop((follower, log, store, database));
-        let letters = read(dir.path(), 10).await.unwrap();
+        let letters = read_directory(dir.path(), 10).await.unwrap();
         assert_eq!(
             letters.iter().map(line).collect::<Vec<_>>(),
             [json!({

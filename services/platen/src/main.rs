@@ -1,11 +1,15 @@
 //! Platen: serves devices and people (`platen serve`), and is the command line of a running server (everything else).
 
+mod backends;
 mod backup;
 mod client;
 mod config;
 mod dead_letters;
 mod doctor;
 mod exit;
+mod migrate;
+mod roles;
+mod secret_file;
 mod serve;
 mod shell;
 
@@ -40,7 +44,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Read the configuration as `serve` would, and say what is wrong with it.
     #[command(after_help = "Example:\n  platen check --config /etc/platen/platen.toml")]
-    Check(config::Source),
+    Check(shell::CheckArgs),
     /// Print the documented default configuration, or with --effective what `serve` would use.
     #[command(after_help = "Example:\n  platen config > platen.toml")]
     Config(shell::ConfigArgs),
@@ -53,6 +57,8 @@ enum Command {
     /// Write the manual pages of every command.
     #[command(after_help = "Example:\n  platen man /usr/local/share/man/man1")]
     Man(shell::ManArgs),
+    /// Make what the distributed form needs, or what a newer release adds to it.
+    Migrate(migrate::MigrateArgs),
     /// Copy the data directory of a server that has stopped.
     #[command(
         after_help = "Example:\n  platen backup /backup/2026-11-23 --data-dir /var/lib/platen"
@@ -74,19 +80,27 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(args) => serve::main(&args),
-        Command::Check(source) => shell::check(&source),
+        Command::Check(args) => shell::check(&args),
         Command::Config(args) => shell::config(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Completions(args) => {
             shell::completions(&args, &mut <Cli as clap::CommandFactory>::command())
         }
         Command::Man(args) => shell::man(&args, <Cli as clap::CommandFactory>::command()),
+        Command::Migrate(args) => migrate::main(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Dlq(command) => dead_letters::main(command),
         Command::Client(command) => client::main(command),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+/// Whoever makes TLS connections without naming a provider of cryptography gets this one.
+fn install_cryptography() -> Result<(), Failure> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| Failure::failed("another provider of cryptography was installed before"))
 }
 
 #[cfg(test)]

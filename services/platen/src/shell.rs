@@ -3,6 +3,7 @@
 use crate::{
     config::{self, Config, Source},
     exit::Failure,
+    roles::RolesArgs,
 };
 use clap::Args;
 use clap_complete::Shell;
@@ -11,6 +12,15 @@ use std::{
     io::{self, Write},
     path::PathBuf,
 };
+
+/// Arguments of `platen check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    roles: RolesArgs,
+}
 
 /// Arguments of `platen config`.
 #[derive(Debug, Args)]
@@ -45,10 +55,12 @@ pub(crate) fn config(args: &ConfigArgs) -> Result<(), Failure> {
     Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
-/// `platen check`: also reads the files that the configuration names, as `serve` would.
-pub(crate) fn check(source: &Source) -> Result<(), Failure> {
-    let config = Config::load(source)?;
-    logs::init(config.log.format, &config.log.level)
+/// `platen check`: also reads the files that the configuration names, as `serve` would. Calls nobody.
+pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let config = Config::load(&args.source)?;
+    let roles = args.roles.roles();
+    config.form.allows(&roles)?;
+    logs::init(config.log.format, &config.log.level, None)
         .map_err(|error| Failure::usage(format!("`log.level`: {error}")))?;
     let cwmp = config.cwmp_tls.map(|(_, files)| ("cwmp.tls", files));
     for (section, files) in cwmp
@@ -58,6 +70,10 @@ pub(crate) fn check(source: &Source) -> Result<(), Failure> {
         Tls::load(files, &["http/1.1"])
             .map_err(|error| Failure::usage(format!("`{section}`: {error}")))?;
     }
+    config
+        .form
+        .read_secrets(&roles)
+        .map_err(|error| Failure::usage(format!("{error:#}")))?;
     Ok(writeln!(io::stdout().lock(), "the configuration is good")?)
 }
 

@@ -260,6 +260,9 @@ fn the_core_does_no_io() {
 fn engines_are_named_in_one_place() {
     let homes: BTreeMap<&str, &[&str]> = [
         ("fjall", &["platen-embedded"][..]),
+        ("rdkafka", &["platen-bus"][..]),
+        ("scylla", &["platen-store"][..]),
+        ("redis", &["platen-sessions"][..]),
         ("async-snmp", &["platen-proxy"][..]),
         (
             "object_store",
@@ -267,7 +270,10 @@ fn engines_are_named_in_one_place() {
         ),
         ("tonic-health", &["platen-northbound"][..]),
         ("tonic-reflection", &["platen-northbound"][..]),
-        ("prost-reflect", &["platen-northbound"][..]),
+        (
+            "prost-reflect",
+            &["platen-northbound", "platen-proto", "platen-provisioning"][..],
+        ),
         ("cel", &["platen-fleet"][..]),
         ("config", &[][..]),
     ]

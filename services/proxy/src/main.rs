@@ -83,7 +83,7 @@ const WRONG_USAGE: u8 = 2;
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Err(error) =
-        platen_runtime::logs::init(platen_runtime::logs::Format::Text, &arguments.log)
+        platen_runtime::logs::init(platen_runtime::logs::Format::Text, &arguments.log, None)
     {
         return complain(&anyhow::Error::new(error).context("--log"), WRONG_USAGE);
     }

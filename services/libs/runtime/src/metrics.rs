@@ -4,7 +4,7 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram, Meter, MeterProvider, UpDownCounter},
 };
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 use std::sync::Arc;
 
@@ -35,15 +35,44 @@ impl Metrics {
     ///
     /// The exporter could not be set up.
     pub fn new(version: &'static str) -> Result<Self, Error> {
+        Self::with(version, None)
+    }
+
+    /// The same for a process that is one of several kinds: `target_info` shows the service and which of its roles the process has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn of_roles(
+        service: &'static str,
+        version: &'static str,
+        roles: &str,
+    ) -> Result<Self, Error> {
+        let resource = Resource::builder_empty()
+            .with_service_name(service)
+            .with_attributes([
+                KeyValue::new("service.version", version),
+                KeyValue::new("service.roles", roles.to_owned()),
+            ])
+            .build();
+        Self::with(version, Some(resource))
+    }
+
+    fn with(version: &'static str, resource: Option<Resource>) -> Result<Self, Error> {
         let registry = Registry::new();
-        let exporter = opentelemetry_prometheus::exporter()
+        let mut exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            .without_target_info()
-            .scope_info_enabled(false)
-            .build()
-            .map_err(|error| Error(error.to_string()))?;
+            .scope_info_enabled(false);
+        if resource.is_none() {
+            exporter = exporter.without_target_info();
+        }
+        let exporter = exporter.build().map_err(|error| Error(error.to_string()))?;
+        let mut provider = SdkMeterProvider::builder().with_reader(exporter);
+        if let Some(resource) = resource {
+            provider = provider.with_resource(resource);
+        }
         let metrics = Self {
-            provider: Arc::new(SdkMeterProvider::builder().with_reader(exporter).build()),
+            provider: Arc::new(provider.build()),
             registry,
         };
         let info = metrics
@@ -105,6 +134,25 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_tells_its_roles() {
+        let text = Metrics::of_roles("platen", "1.2.3", "edge,firmware")
+            .unwrap()
+            .text()
+            .unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("target_info{"))
+            .unwrap();
+        for label in [
+            "service_name=\"platen\"",
+            "service_version=\"1.2.3\"",
+            "service_roles=\"edge,firmware\"",
+        ] {
+            assert!(line.contains(label), "{line}");
+        }
+    }
 
     #[test]
     fn instruments_appear_under_prometheus_names() {

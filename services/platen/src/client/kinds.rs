@@ -70,7 +70,7 @@ pub(crate) const OPERATION: Columns = &[
     ("instance number", "/result/instanceNumber"),
     ("methods", "/result/methods"),
     ("software version", "/result/softwareVersion"),
-    ("diagnostic", "/result/diagnostic"),
+    ("diagnostic", "/result/diagnostic/state"),
     ("answer", "/result/rawXml"),
     ("error", "/error/code"),
     ("message", "/error/message"),
@@ -91,6 +91,34 @@ pub(crate) const TRANSFERS: Columns = &[
     ("DOWNLOAD", "/isDownload"),
     ("FILE TYPE", "/fileType"),
     ("FILE", "/targetFileName"),
+];
+pub(crate) const DEPLOYMENT_UNITS: Columns = &[
+    ("UUID", "/uuid"),
+    ("VERSION", "/version"),
+    ("STATE", "/currentState"),
+    ("FAULT", "/fault/code"),
+];
+pub(crate) const FINDINGS: Columns = &[("FINDING", "/name"), ("VALUE", "/value")];
+pub(crate) const ROUTE_HOPS: Columns = &[
+    ("HOST", "/host"),
+    ("ADDRESS", "/hostAddress"),
+    ("TIMES", "/rtTimes"),
+    ("ICMP", "/errorCode"),
+];
+pub(crate) const DNS_ANSWERS: Columns = &[
+    ("STATUS", "/status"),
+    ("NAME", "/hostNameReturned"),
+    ("ADDRESSES", "/ipAddresses"),
+    ("TYPE", "/answerType"),
+    ("SERVER", "/dnsServerIp"),
+    ("TIME", "/responseTime"),
+];
+pub(crate) const WIFI_NEIGHBORS: Columns = &[
+    ("SSID", "/ssid"),
+    ("BSSID", "/bssid"),
+    ("CHANNEL", "/channel"),
+    ("SIGNAL", "/signalStrength"),
+    ("SECURITY", "/securityModeEnabled"),
 ];
 pub(crate) const PARAMETER_FAULTS: Columns =
     &[("PATH", "/path"), ("CODE", "/code"), ("FAULT", "/string")];

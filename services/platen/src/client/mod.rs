@@ -2,6 +2,7 @@
 
 mod artifact;
 mod device;
+mod diagnostic;
 mod event;
 mod kinds;
 mod operation;

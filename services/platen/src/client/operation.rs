@@ -1,6 +1,8 @@
 //! `platen operation`.
 
-use super::{Plan, Session, assignment, kinds, name, output::Format, rest::Call};
+use super::{
+    Plan, Session, assignment, diagnostic::Diagnostic, kinds, name, output::Format, rest::Call,
+};
 use crate::exit::{Failure, Kind};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -142,6 +144,11 @@ pub(crate) enum Action {
         after_help = "Example:\n  platen operation create DEVICE download --artifact laserpro-1.5 --wait 10m"
     )]
     Download(Download),
+    /// Have the device fetch a file in one or two windows of time.
+    #[command(
+        after_help = "Example:\n  platen operation create DEVICE schedule-download --artifact laserpro-1.5 --window 1m..1h"
+    )]
+    ScheduleDownload(ScheduleDownload),
     /// Have the device send a file; Platen keeps it unless there is an --upload-url.
     #[command(
         after_help = "Example:\n  platen operation create DEVICE upload --file-type '2 Vendor Log File' --wait 5m"
@@ -190,9 +197,15 @@ pub(crate) enum Action {
         #[arg(long, default_value = "")]
         arguments_xml: String,
     },
+    /// Have the device test something, and read what it found.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  platen operation create DEVICE diagnostic ip-ping --host 192.0.2.1 --wait 10m"
+    )]
+    Diagnostic(Diagnostic),
     /// Anything that the API takes, as JSON from a file or from standard input (-).
     #[command(
-        after_help = "Example:\n  echo '{\"diagnostic\":{\"ipPing\":{\"host\":\"192.0.2.1\"}}}' | platen operation create DEVICE json -"
+        after_help = "Example:\n  echo '{\"reboot\":{}}' | platen operation create DEVICE json -"
     )]
     #[serde(skip)]
     Json { file: PathBuf },
@@ -201,6 +214,29 @@ pub(crate) enum Action {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Download {
+    #[command(flatten)]
+    #[serde(flatten)]
+    file: File,
+    #[arg(long, default_value_t = 0)]
+    delay_seconds: u32,
+}
+
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ScheduleDownload {
+    #[command(flatten)]
+    #[serde(flatten)]
+    file: File,
+    /// When the device may begin, from the moment that it is told: "1m..1h", or with a mode, "1m..1h,idle": any (at any
+    /// time), now (immediately), idle (when idle), confirm (a person confirms). One or two windows, one after the other.
+    #[arg(long = "window", value_name = "START..END", required = true, num_args = 1, value_parser = window)]
+    time_windows: Vec<Window>,
+}
+
+/// The file that a device shall fetch.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct File {
     /// An artifact of Platen.
     #[arg(
         long,
@@ -221,8 +257,16 @@ pub(crate) struct Download {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     target_file_name: Option<String>,
-    #[arg(long, default_value_t = 0)]
-    delay_seconds: u32,
+}
+
+/// A window of time, in seconds from the moment that the device is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Window {
+    window_start: u64,
+    window_end: u64,
+    window_mode: &'static str,
+    max_retries: i32,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -249,6 +293,27 @@ fn attribute(text: &str) -> Result<Attribute, String> {
         .filter(|n| *n <= 6)
         .ok_or("the notification must be 0 to 6")?;
     Ok(Attribute { path, notification })
+}
+
+/// `1m..1h`, or `1m..1h,idle`.
+fn window(text: &str) -> Result<Window, String> {
+    let (span, mode) = text.split_once(',').unwrap_or((text, "any"));
+    let window_mode = match mode {
+        "any" => "1 At Any Time",
+        "now" => "2 Immediately",
+        "idle" => "3 When Idle",
+        "confirm" => "4 Confirmation Needed",
+        _ => return Err("the mode must be any, now, idle or confirm".to_owned()),
+    };
+    let (start, end) = span
+        .split_once("..")
+        .ok_or("must be two times with dots between, such as 1m..1h")?;
+    Ok(Window {
+        window_start: duration(start)?.as_secs(),
+        window_end: duration(end)?.as_secs(),
+        window_mode,
+        max_retries: -1,
+    })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -403,21 +468,39 @@ fn print(session: &Session, operation: &Value) -> Result<(), Failure> {
             ("/result/names", kinds::NAMES),
             ("/result/attributes", kinds::ATTRIBUTES),
             ("/result/transfers", kinds::TRANSFERS),
+            ("/result/operations", kinds::DEPLOYMENT_UNITS),
+            ("/result/diagnostic/routeHops", kinds::ROUTE_HOPS),
+            ("/result/diagnostic/dnsAnswers", kinds::DNS_ANSWERS),
+            ("/result/diagnostic/neighbors", kinds::WIFI_NEIGHBORS),
             ("/error/cwmpFault/parameterFaults", kinds::PARAMETER_FAULTS),
         ];
-        for (pointer, columns) in tables {
-            if let Some(Value::Array(items)) = operation
-                .pointer(pointer)
-                .filter(|items| *items != &json!([]))
-            {
+        let mut shown = vec![(findings(operation), kinds::FINDINGS)];
+        shown.extend(tables.map(|(pointer, columns)| {
+            let items = operation.pointer(pointer).and_then(Value::as_array);
+            (items.cloned().unwrap_or_default(), columns)
+        }));
+        for (items, columns) in shown {
+            if !items.is_empty() {
                 let mut table = session.screen.list(columns);
                 session.screen.note("")?;
-                table.add(items.clone())?;
+                table.add(items)?;
                 table.end()?;
             }
         }
     }
     Ok(())
+}
+
+/// What a diagnostic found, but for tables, which are shown as such, and the state.
+fn findings(operation: &Value) -> Vec<Value> {
+    let found = operation.pointer("/result/diagnostic");
+    found
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter(|(name, value)| *name != "state" && !value.is_array() && !value.is_null())
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -488,6 +571,28 @@ mod tests {
                 json!({"download": {"url": "http://x/y", "fileType": "3", "delaySeconds": 0}}),
             ),
             (
+                "schedule-download --artifact fw --window 1m..1h --window 2h..3h,idle",
+                json!({"scheduleDownload": {"artifact": "fw", "timeWindows": [
+                    {"windowStart": 60, "windowEnd": 3_600, "windowMode": "1 At Any Time", "maxRetries": -1},
+                    {"windowStart": 7_200, "windowEnd": 10_800, "windowMode": "3 When Idle", "maxRetries": -1}]}}),
+            ),
+            (
+                "diagnostic ip-ping --host 192.0.2.1 --number-of-repetitions 3 --timeout-ms 500 --protocol-version IPv4",
+                json!({"diagnostic": {"ipPing": {"host": "192.0.2.1", "numberOfRepetitions": 3, "timeoutMs": 500, "protocolVersion": "IPv4"}}}),
+            ),
+            (
+                "diagnostic udp-echo-config --enable false --wait 1m",
+                json!({"diagnostic": {"udpEchoConfig": {"enable": false}}}),
+            ),
+            (
+                "diagnostic server-selection-diagnostics --hosts a --hosts b --priority 3",
+                json!({"diagnostic": {"serverSelectionDiagnostics": {"hosts": ["a", "b"]}}, "priority": 3}),
+            ),
+            (
+                "diagnostic self-test",
+                json!({"diagnostic": {"selfTest": {}}}),
+            ),
+            (
                 "upload --file-type 2",
                 json!({"upload": {"fileType": "2", "delaySeconds": 0}}),
             ),
@@ -514,6 +619,26 @@ mod tests {
         ];
         for (line, expect) in cases {
             assert_eq!(body(line), expect, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_told_at_once() {
+        for line in [
+            "diagnostic",
+            "diagnostic fire-drill",
+            "diagnostic ip-ping",
+            "diagnostic ip-ping --host a --number-of-repetitions many",
+            "diagnostic ip-ping --host a --protocol-version IPv5",
+            "diagnostic udp-echo-config",
+            "schedule-download --artifact fw",
+            "schedule-download --artifact fw --window 1h",
+            "schedule-download --artifact fw --window 1h..2h,never",
+            "schedule-download --window 1h..2h",
+        ] {
+            let words = ["operation", "create", "DEV"].into_iter();
+            let read = Line::try_parse_from(words.chain(line.split(' ')));
+            assert!(read.is_err(), "{line}");
         }
     }
 

@@ -151,7 +151,7 @@ impl Layers {
             problems.push(Problem::Unknown {
                 known: self.known_beside(&key),
                 place: setting.place,
-                value: setting.raw,
+                value: shown(&key, &setting.raw),
                 key,
             });
             return;
@@ -166,8 +166,8 @@ impl Layers {
             let allowed = format!("{}, such as {example}", article(example.type_str()));
             problems.push(Problem::Wrong {
                 place: setting.place,
+                value: shown(&key, &setting.raw),
                 key,
-                value: setting.raw,
                 allowed,
             });
         }
@@ -229,7 +229,7 @@ impl Layers {
                 Some((_, key, setting)) => Problem::Wrong {
                     place: setting.place.clone(),
                     key: key.to_owned(),
-                    value: setting.raw.clone(),
+                    value: shown(key, &setting.raw),
                     allowed: format!("allowed ({what})"),
                 },
                 None => Problem::Contradiction(format!("[{section}]: {what}")),
@@ -244,13 +244,54 @@ impl Layers {
             .map_or(Place::Default, |setting| setting.place.clone())
     }
 
+    /// The text of a key's value, as it may be shown.
+    pub(crate) fn text(&self, key: &str) -> String {
+        self.settings
+            .get(key)
+            .map_or_else(String::new, |setting| shown(key, &setting.raw))
+    }
+
     /// Every key that has a value, with the value and its place, as TOML with comments.
     pub(crate) fn effective(&self) -> String {
         self.settings
             .iter()
-            .map(|(key, setting)| format!("{key} = {}  # {}\n", setting.raw, setting.place))
+            .map(|(key, setting)| {
+                format!(
+                    "{key} = {}  # {}\n",
+                    shown(key, &setting.raw),
+                    setting.place
+                )
+            })
             .collect()
     }
+}
+
+/// A value as it may be shown: secrets are not, nor the password in an address.
+fn shown(key: &str, raw: &str) -> String {
+    if ["password", "access_key", "secret_key"]
+        .iter()
+        .any(|secret| key.ends_with(secret))
+    {
+        return "\"(hidden)\"".to_owned();
+    }
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((before, address)) = rest.split_once("://") {
+        let end = address
+            .find(|c: char| "/,\"'".contains(c) || c.is_whitespace())
+            .unwrap_or(address.len());
+        let (authority, after) = address.split_at(end);
+        let host = authority.rsplit_once('@').map_or_else(
+            || authority.to_owned(),
+            |(_, host)| format!("(hidden)@{host}"),
+        );
+        text.push_str(before);
+        text.push_str("://");
+        text.push_str(&host);
+        rest = after;
+    }
+    text.push_str(rest);
+    text
 }
 
 /// The default file with its `#key = example` lines as keys.
@@ -454,6 +495,23 @@ mod tests {
                     "{file:?}: {part:?} is not in {message:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (key, raw, expect) in [
+            ("store.cql.password", "\"s3cret\"", "\"(hidden)\""),
+            ("store.cql.password_file", "\"/run/p\"", "\"/run/p\""),
+            (
+                "sessions.redis.url",
+                "\"redis://u:s3cret@a:1,redis://:x@b:2/0\"",
+                "\"redis://(hidden)@a:1,redis://(hidden)@b:2/0\"",
+            ),
+            ("files.url", "\"s3://bucket/a@b\"", "\"s3://bucket/a@b\""),
+            ("cwmp.listen", "\"127.0.0.1:1\"", "\"127.0.0.1:1\""),
+        ] {
+            assert_eq!(shown(key, raw), expect, "{key}");
         }
     }
 

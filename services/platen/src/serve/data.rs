@@ -1,227 +1,175 @@
-//! The data directory: made on first use, with its key beside it, and opened by one process at a time.
+//! What is kept, opened: the adapters of one form behind the ports that services know.
 
-use anyhow::{Context, bail};
-use object_store::{ObjectStore, local::LocalFileSystem};
-use platen_bus::{Log, embedded::EmbeddedLog};
-use platen_embedded::{Database, Options};
-use platen_runtime::keys::{IfAbsent, Keys};
-use platen_sessions::{
-    DecidedMarks, SessionCache,
-    memory::{MemoryCache, MemoryMarks},
+use super::{backends, directory::DataDir};
+use crate::{
+    config::{
+        Form,
+        form::{Files, S3},
+    },
+    roles::Roles,
 };
-use platen_store::{Store, embedded::EmbeddedTables};
+use anyhow::Context;
+use object_store::{
+    ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem, prefix::PrefixStore,
+};
+use platen_bus::{Log, kafka::KafkaLog};
+use platen_embedded::Database;
+use platen_runtime::{Health, keys::Keys};
+use platen_sessions::{DecidedMarks, SessionCache};
+use platen_store::Store;
 use std::{
-    fs, io,
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
-
-/// A directory that exists, and its key.
-pub(super) struct DataDir {
-    path: PathBuf,
-    keys: Keys,
-}
 
 /// Everything that is kept, opened.
 pub(super) struct Data {
-    pub(super) database: Database,
     pub(super) store: Store,
     pub(super) log: Arc<dyn Log>,
-    pub(super) sessions: Arc<dyn SessionCache>,
-    pub(super) marks: Arc<dyn DecidedMarks>,
-    pub(super) files: Arc<dyn ObjectStore>,
     pub(super) keys: Arc<Keys>,
+    /// `None` only where no role needs them.
+    pub(super) sessions: Option<Sessions>,
+    /// `None` only where no role needs them.
+    pub(super) files: Option<Arc<dyn ObjectStore>>,
+    pub(super) kept: Kept,
 }
 
-impl DataDir {
-    /// Makes the directory (mode 0700) and the key if neither exists. A directory with data but without its key is refused: another key would
-    /// make every sealed password unreadable.
-    pub(super) fn prepare(path: &Path, key_file: Option<PathBuf>) -> anyhow::Result<Self> {
-        let cannot = || format!("cannot use the data directory {}", path.display());
-        if !path.exists() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .with_context(cannot)?;
+/// What holds it all, and is closed last.
+pub(super) enum Kept {
+    Database(Database),
+    /// The store needs no leave; the log tells the others of its groups.
+    Backends(KafkaLog),
+}
+
+/// What edges share with each other and with provisioning.
+#[derive(Clone)]
+pub(super) struct Sessions {
+    pub(super) cache: Arc<dyn SessionCache>,
+    pub(super) marks: Arc<dyn DecidedMarks>,
+}
+
+impl Data {
+    /// Opens what these roles need. The distributed form waits for backends that are away, and says so in `health`.
+    pub(super) async fn open(
+        form: &Form,
+        data_dir: &Path,
+        key_file: Option<PathBuf>,
+        roles: &Roles,
+        health: &Health,
+    ) -> anyhow::Result<Self> {
+        match form {
+            Form::Embedded { files } => {
+                let directory = DataDir::prepare(data_dir, key_file)?;
+                directory.open(files.as_ref()).await
+            }
+            Form::Distributed(distributed) => backends::open(distributed, roles, health).await,
         }
-        let path = path.canonicalize().with_context(cannot)?;
-        let is_empty = fs::read_dir(&path).with_context(cannot)?.next().is_none();
-        let key_file = match key_file {
-            Some(file) => file,
-            None => beside(&path)?,
-        };
-        let if_absent = if is_empty {
-            IfAbsent::Create
-        } else {
-            IfAbsent::Fail
-        };
-        if !is_empty && !key_file.exists() {
-            bail!(
-                "the data directory {} is not empty, but its key file {} is missing: put the key back, or use an empty directory",
-                path.display(),
-                key_file.display()
-            );
-        }
-        let keys = Keys::load(&key_file, if_absent)?;
-        belongs(&keys, &path).with_context(|| {
-            format!(
-                "the key file {} is not the one with which the data directory {} was made",
-                key_file.display(),
-                path.display()
-            )
-        })?;
-        Ok(Self { path, keys })
     }
 
-    /// Opens everything; on first use makes the tenant `default` and an administrator's token.
-    pub(super) async fn open(self) -> anyhow::Result<Data> {
-        let Self { path, keys } = self;
-        let directory = path.join("database");
-        let database =
-            tokio::task::spawn_blocking(move || Database::open(directory, Options::default()))
-                .await??;
-        let store = Store::new(Arc::new(EmbeddedTables::new(&database)));
-        let log = EmbeddedLog::open(&database, &store).await?;
-        let files = path.join("files");
-        fs::create_dir_all(&files)
-            .and_then(|()| fs::File::open(&path)?.sync_all())
-            .with_context(|| format!("cannot make {}", files.display()))?;
-        let files = open_files(&files)?;
-        let token = path.join("admin.token");
-        platen_northbound::bootstrap(&store, |secret| {
-            write_secret(&token, secret).context("cannot write the administrator's token")
-        })
-        .await?;
-        Ok(Data {
-            database,
-            store,
-            log: Arc::new(log),
-            sessions: Arc::new(MemoryCache::new()),
-            marks: Arc::new(MemoryMarks::new()),
-            files: Arc::new(files),
-            keys: Arc::new(keys),
-        })
+    /// Waits until what is kept cannot be kept any more; why.
+    pub(super) async fn failure(&self) -> anyhow::Error {
+        match &self.kept {
+            Kept::Database(database) => {
+                anyhow::anyhow!("the data directory failed: {}", database.failure().await)
+            }
+            // Backends that are away come back.
+            Kept::Backends(_) => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn sessions(&self) -> anyhow::Result<Sessions> {
+        self.sessions
+            .clone()
+            .context("sessions were not opened for these roles")
+    }
+
+    pub(super) fn files(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
+        self.files
+            .clone()
+            .context("files were not opened for these roles")
+    }
+
+    /// Writes what is not yet on disk; says goodbye to those who would wait for this process.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        match self.kept {
+            Kept::Database(database) => database
+                .flush()
+                .await
+                .context("the last writes are not on disk"),
+            Kept::Backends(log) => {
+                log.close(LEAVE).await;
+                Ok(())
+            }
+        }
     }
 }
 
-/// Refuses a key that is not the directory's: with another one no sealed password would open, and what is sealed from then on would be lost with
-/// the right one. The directory keeps a signature of its key, made at the first start.
-fn belongs(keys: &Keys, directory: &Path) -> anyhow::Result<()> {
-    const PURPOSE: &str = "the data directory's key";
-    let file = directory.join("key.check");
-    match fs::read_to_string(&file) {
-        Ok(signature) if keys.verify(PURPOSE, signature.trim()).is_some() => Ok(()),
-        Ok(_) => bail!("put the right key file in its place"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_secret(&file, &keys.sign(PURPOSE, b"")).context("cannot write key.check")
+/// How long leaving the log's groups may take.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// The object store of that configuration.
+pub(crate) fn open_files(files: &Files) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    match files {
+        Files::Directory(path) => {
+            fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+            Ok(Arc::new(open_directory(path)?))
         }
-        Err(error) => Err(error).context("cannot read key.check"),
+        Files::S3(s3) => {
+            let store =
+                bucket(s3).with_context(|| format!("the bucket {} of `files.url`", s3.bucket))?;
+            Ok(Arc::new(PrefixStore::new(store, s3.prefix.as_str())))
+        }
     }
 }
 
 /// The object store in a directory. What it has taken survives the loss of power: an artifact is told to be there once it is.
-fn open_files(directory: &Path) -> object_store::Result<LocalFileSystem> {
-    Ok(LocalFileSystem::new_with_prefix(directory)?
+pub(super) fn open_directory(directory: &Path) -> anyhow::Result<LocalFileSystem> {
+    Ok(LocalFileSystem::new_with_prefix(directory)
+        .with_context(|| format!("cannot use {}", directory.display()))?
         .with_automatic_cleanup(true)
         .with_fsync(true))
 }
 
-impl Data {
-    /// Writes what is not yet on disk.
-    pub(super) async fn close(self) -> anyhow::Result<()> {
-        self.database
-            .flush()
-            .await
-            .context("the last writes are not on disk")
+fn bucket(s3: &S3) -> anyhow::Result<impl ObjectStore + use<>> {
+    let mut builder = match &s3.keys {
+        Some((access, secret)) => AmazonS3Builder::new()
+            .with_access_key_id(access.read()?)
+            .with_secret_access_key(secret.read()?),
+        None => AmazonS3Builder::from_env(),
+    };
+    builder = builder.with_bucket_name(&s3.bucket);
+    if let Some(endpoint) = &s3.endpoint {
+        builder = builder
+            .with_endpoint(endpoint)
+            .with_allow_http(endpoint.starts_with("http://"));
     }
-}
-
-/// The key file of a data directory: its name with `.key` behind it.
-fn beside(path: &Path) -> anyhow::Result<PathBuf> {
-    let name = path.file_name().with_context(|| {
-        format!(
-            "{} has no name to put .key behind: set `keys.file`",
-            path.display()
-        )
-    })?;
-    let mut name = name.to_owned();
-    name.push(".key");
-    Ok(path.with_file_name(name))
-}
-
-/// Writes a file that only its owner may read, completely or not at all.
-fn write_secret(file: &Path, secret: &str) -> io::Result<()> {
-    let draft = file.with_extension("part");
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    writeln!(out, "{secret}")?;
-    out.sync_all()?;
-    fs::rename(&draft, file)?;
-    fs::File::open(file.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+    if let Some(region) = &s3.region {
+        builder = builder.with_region(region);
+    }
+    Ok(builder.build()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
+    use crate::config::form::Secret;
 
     #[test]
-    fn first_use_makes_directory_and_key_for_their_owner_alone() {
+    fn files_lie_where_it_is_said() {
         let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("a/data");
+        open_files(&Files::Directory(dir.path().join("a/b"))).unwrap();
+        assert!(dir.path().join("a/b").is_dir());
 
-        DataDir::prepare(&data, None).unwrap();
-
-        assert_eq!(mode(&data), 0o700);
-        assert_eq!(mode(&dir.path().join("a/data.key")), 0o600);
-    }
-
-    #[test]
-    fn data_without_its_key_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("data");
-        fs::create_dir(&data).unwrap();
-        fs::write(data.join("something"), "x").unwrap();
-
-        let error = DataDir::prepare(&data, None).err().unwrap();
-
-        assert!(error.to_string().contains("data.key"), "{error}");
-        assert!(!dir.path().join("data.key").exists());
-    }
-
-    #[test]
-    fn another_key_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("data");
-        DataDir::prepare(&data, None).unwrap();
-        DataDir::prepare(&data, None).unwrap();
-        DataDir::prepare(&dir.path().join("other"), None).unwrap();
-
-        let error = DataDir::prepare(&data, Some(dir.path().join("other.key"))).err();
-
-        let text = format!("{:#}", error.unwrap());
-        assert!(text.contains("other.key is not the one"), "{text}");
-    }
-
-    #[test]
-    fn secrets_are_readable_by_their_owner_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("admin.token");
-
-        write_secret(&file, "pt_x").unwrap();
-
-        assert_eq!(fs::read_to_string(&file).unwrap(), "pt_x\n");
-        assert_eq!(mode(&file), 0o600);
+        let s3 = S3 {
+            bucket: "platen".into(),
+            prefix: "files/all".into(),
+            endpoint: Some("http://127.0.0.1:9000".into()),
+            region: None,
+            keys: Some((Secret::Text("a".into()), Secret::Text("b".into()))),
+        };
+        let store = open_files(&Files::S3(s3)).unwrap().to_string();
+        assert!(store.contains("files/all"), "{store}");
     }
 }

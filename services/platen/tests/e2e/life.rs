@@ -287,7 +287,7 @@ async fn is_refused_once_retired(server: &Server, printer: &mut Printer) {
 }
 
 /// Creates an operation; its name.
-async fn ask(server: &Server, path: String, mut body: Value) -> String {
+pub(crate) async fn ask(server: &Server, path: String, mut body: Value) -> String {
     // The printer calls by itself: nothing listens behind its connection request URL.
     body["wake"] = json!(false);
     let operation = server.post(&format!("{path}/operations"), body).await;
@@ -296,7 +296,7 @@ async fn ask(server: &Server, path: String, mut body: Value) -> String {
 }
 
 /// The operation once it has ended.
-async fn finished(server: &Server, name: &str) -> Value {
+pub(crate) async fn finished(server: &Server, name: &str) -> Value {
     eventually("the end of the operation", async || {
         let operation = server.get(&format!("{name}?wait=20s")).await;
         ["SUCCEEDED", "FAILED", "EXPIRED", "CANCELLED"]

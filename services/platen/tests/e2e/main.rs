@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod balancer;
 mod command_line;
+mod deployment;
+mod diagnostics;
 mod kill;
 mod life;
+mod operations;
 mod printer;
+mod process;
 mod real_printers;
 mod refusals;
+mod roles;
 mod server;
 mod shutdown;
 mod site;

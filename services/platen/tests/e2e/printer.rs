@@ -26,6 +26,8 @@ pub(crate) struct Printer {
     pub(crate) parameters: BTreeMap<String, (String, ValueType)>,
     /// Every RPC that it was asked for, in order.
     pub(crate) asked: Vec<AcsRequest>,
+    /// Answers that it gives instead of its own, each once.
+    scripted: Vec<CpeResponse>,
     /// Its clock: moves on with every Inform, so that no two are alike.
     seconds: i64,
 }
@@ -100,6 +102,7 @@ impl Printer {
                 .map(|(name, value, kind)| (name.to_owned(), (value.to_owned(), kind)))
                 .collect(),
             asked: Vec::new(),
+            scripted: Vec::new(),
             seconds: 1_795_000_000,
         }
     }
@@ -171,13 +174,23 @@ impl Printer {
             peer,
             parameters,
             asked,
+            scripted,
             ..
         } = self;
         let serve = |request: AcsRequest| {
             asked.push(request.clone());
-            serve(parameters, request)
+            let fits = |answer: &CpeResponse| answer.method() == request.method();
+            match scripted.iter().position(fits) {
+                Some(at) => Ok(scripted.remove(at)),
+                None => serve(parameters, request),
+            }
         };
         session::run(peer, inform, requests, acknowledged, serve).await
+    }
+
+    /// Gives this answer the next time that it is asked for what it answers.
+    pub(crate) fn answers(&mut self, answer: CpeResponse) {
+        self.scripted.push(answer);
     }
 
     /// The end of a download: what the printer reports after it has started the new firmware.
@@ -186,19 +199,29 @@ impl Printer {
         download: &Download,
         version: &str,
     ) -> Result<(), Broken> {
-        self.set(
-            "Device.DeviceInfo.SoftwareVersion",
-            version,
-            ValueType::String,
-        );
-        let events = vec![
-            Event::new(EventCode::Boot),
+        self.end_transfer("Download", &download.command_key, Some(version))
+            .await
+    }
+
+    /// The end of a transfer that `method` began; `version`: of the firmware that the printer has started since.
+    pub(crate) async fn end_transfer(
+        &mut self,
+        method: &str,
+        command_key: &str,
+        version: Option<&str>,
+    ) -> Result<(), Broken> {
+        let mut events = vec![
             Event::new(EventCode::TransferComplete),
-            Event::method("Download", download.command_key.clone()),
+            Event::method(method, command_key),
         ];
+        if let Some(version) = version {
+            let path = "Device.DeviceInfo.SoftwareVersion";
+            self.set(path, version, ValueType::String);
+            events.insert(0, Event::new(EventCode::Boot));
+        }
         let inform = self.inform(events);
         let complete = TransferComplete {
-            command_key: download.command_key.clone(),
+            command_key: command_key.to_owned(),
             fault: None,
             start_time: inform.current_time.clone(),
             complete_time: inform.current_time.clone(),

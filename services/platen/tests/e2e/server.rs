@@ -1,14 +1,17 @@
-//! A running `platen serve` on a directory of its own, and the ways to talk to it.
+//! A running server of its own, in either form, and the ways to talk to it.
 
+use crate::{
+    deployment::{Backends, Deployment, Form},
+    process::Process,
+};
 use platen_swarm::peer::{Credentials, Peer, Target};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
-    fs::{self, File},
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,16 +34,21 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
     }
 }
 
-/// Where a server keeps its data; outlives the process.
+/// Where a server keeps its data; outlives its processes.
 pub(crate) struct Home {
     dir: TempDir,
+    /// Of the distributed form.
+    backends: Option<Backends>,
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        let dir = tempfile::tempdir().unwrap();
+        let backends = match Form::tested() {
+            Form::Embedded => None,
+            Form::Distributed => Some(Backends::new(dir.path())),
+        };
+        Self { dir, backends }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -51,14 +59,21 @@ impl Home {
         self.dir.path().join("data")
     }
 
-    /// The command that starts a server here, on free ports.
+    /// Those of the distributed form.
+    pub(crate) const fn backends(&self) -> Option<&Backends> {
+        self.backends.as_ref()
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.data().join("admin.token")
+    }
+
+    /// The command that starts a process here, on free ports.
     pub(crate) fn serve(&self, variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(PLATEN);
         command
             .args(["serve", "--data-dir"])
             .arg(self.data())
-            .arg("--ports-file")
-            .arg(self.path().join("ports.json"))
             .env_clear()
             .envs([
                 ("PLATEN__CWMP__LISTEN", "127.0.0.1:0"),
@@ -74,11 +89,15 @@ impl Home {
 
 /// A running server. Killed when dropped.
 pub(crate) struct Server {
-    child: Child,
-    ports: BTreeMap<String, Option<SocketAddr>>,
+    running: Running,
     token: String,
     http: Client,
-    log: PathBuf,
+}
+
+enum Running {
+    /// Everything in one process.
+    Embedded(Box<Process>),
+    Distributed(Deployment),
 }
 
 impl Server {
@@ -88,50 +107,41 @@ impl Server {
     }
 
     pub(crate) async fn start_with(home: &Home, variables: &[(&str, &str)]) -> Self {
-        let ports = home.path().join("ports.json");
-        let _ = fs::remove_file(&ports);
-        let log = home.path().join("platen.log");
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
-        let mut child = home
-            .serve(variables)
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        let written = eventually("the ports file", async || {
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!(
-                    "the server ended with {status}: {}",
-                    fs::read_to_string(&log).unwrap()
-                );
+        let running = match &home.backends {
+            None => {
+                let mut process = Process::start(home, "platen", None, variables);
+                process.ready().await;
+                Running::Embedded(Box::new(process))
             }
-            fs::read(&ports).ok()
-        })
-        .await;
-        let token = fs::read_to_string(home.data().join("admin.token"))
-            .unwrap()
-            .trim()
-            .to_owned();
+            Some(backends) => {
+                if !home.token_file().exists() {
+                    fs::create_dir_all(home.data()).unwrap();
+                    let done = backends.migrate(&home.token_file());
+                    let message = String::from_utf8_lossy(&done.stderr);
+                    assert!(done.status.success(), "{message}");
+                }
+                let variables = [&backends.variables(), variables].concat();
+                Running::Distributed(Deployment::start(home, &variables).await)
+            }
+        };
+        let token = fs::read_to_string(home.token_file()).unwrap();
         let http = Client::builder()
             .timeout(PATIENCE * 3)
             .no_proxy()
             .build()
             .unwrap();
         Self {
-            child,
-            ports: serde_json::from_slice(&written).unwrap(),
-            token,
+            running,
+            token: token.trim().to_owned(),
             http,
-            log,
         }
     }
 
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
-        self.ports[listener].unwrap()
+        match &self.running {
+            Running::Embedded(process) => process.address(listener).unwrap(),
+            Running::Distributed(deployment) => deployment.address(listener),
+        }
     }
 
     /// The administrator's.
@@ -139,19 +149,35 @@ impl Server {
         &self.token
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn processes(&self) -> &[Process] {
+        match &self.running {
+            Running::Embedded(process) => std::slice::from_ref(process),
+            Running::Distributed(deployment) => &deployment.processes,
+        }
+    }
+
+    fn processes_mut(&mut self) -> &mut [Process] {
+        match &mut self.running {
+            Running::Embedded(process) => std::slice::from_mut(process),
+            Running::Distributed(deployment) => &mut deployment.processes,
+        }
+    }
+
+    /// One process, by its name.
+    pub(crate) fn process(&mut self, name: &str) -> &mut Process {
+        let mut processes = self.processes_mut().iter_mut();
+        processes.find(|process| process.name() == name).unwrap()
     }
 
     /// SIGKILL, at once.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        // All of them, before any is waited for.
+        self.processes_mut().iter_mut().for_each(Process::kill);
     }
 
     /// SIGTERM.
     pub(crate) fn signal(&self) {
-        platen_swarm::process::terminate(self.pid()).unwrap();
+        self.processes().iter().for_each(Process::signal);
     }
 
     /// SIGTERM, and how the server ended.
@@ -160,16 +186,19 @@ impl Server {
         self.ended().await
     }
 
-    /// How the server ended.
+    /// How the server ended: the first process that failed, or any.
     pub(crate) async fn ended(mut self) -> ExitStatus {
-        eventually("the end of the server", async || {
-            self.child.try_wait().unwrap()
-        })
-        .await
+        let mut ends = Vec::new();
+        for process in self.processes_mut() {
+            ends.push(eventually("the end of the server", async || process.ended()).await);
+        }
+        let failed = ends.iter().find(|end| !end.success());
+        *failed.unwrap_or(&ends[0])
     }
 
+    /// What its processes have logged.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
+        self.processes().iter().map(Process::log).collect()
     }
 
     /// One call with the administrator's token.
@@ -293,13 +322,5 @@ impl Server {
 
     fn url(&self, path: &str) -> String {
         format!("http://{}/v1/{path}", self.address("api"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Gone already if the test has ended it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

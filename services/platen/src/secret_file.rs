@@ -1,0 +1,42 @@
+//! Files that only their owner may read.
+
+use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+
+/// Writes a file with a secret in one line (mode 0600), completely or not at all.
+pub(crate) fn write(file: &Path, secret: &str) -> io::Result<()> {
+    let draft = file.with_extension("part");
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
+    writeln!(out, "{secret}")?;
+    out.sync_all()?;
+    fs::rename(&draft, file)?;
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn secrets_are_readable_by_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("admin.token");
+
+        write(&file, "pt_x").unwrap();
+
+        assert_eq!(fs::read_to_string(&file).unwrap(), "pt_x\n");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
