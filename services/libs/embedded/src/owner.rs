@@ -9,7 +9,16 @@ use std::{
 /// The exclusive right to a directory; ends with the value, or with the process.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Owner {
+    /// Closing alone is not enough: while this process starts another one, that one has the file as well, until it runs its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the lock of a data directory goes with its file");
+        }
+    }
 }
 
 /// Why the directory is not ours.
@@ -47,6 +56,6 @@ impl Owner {
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
