@@ -1,0 +1,124 @@
+//! A small disk that can be filled, for the data directory of one process.
+
+use crate::{api::eventually, deployment::Form, fleet::Plan, trial::Trial};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// A file system of so many bytes in memory. Gone when dropped.
+struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// `None`, and one line that says so, where this process may not mount.
+    fn mount(path: &Path, bytes: usize) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(path)
+            .output();
+        match mounted {
+            Ok(done) if done.status.success() => Some(Self { path: path.into() }),
+            Ok(done) => {
+                let why = String::from_utf8_lossy(&done.stderr);
+                println!("skipped: no disk can be mounted here: {}", why.trim());
+                None
+            }
+            Err(error) => {
+                println!("skipped: no disk can be mounted here: {error}");
+                None
+            }
+        }
+    }
+
+    /// Fills what is left, all but so many bytes.
+    fn fill(&self, but: u64) -> PathBuf {
+        let free = Command::new("df")
+            .args(["--block-size=1", "--output=avail"])
+            .arg(&self.path)
+            .output()
+            .unwrap();
+        let free = String::from_utf8(free.stdout).unwrap();
+        let free: u64 = free.lines().nth(1).unwrap().trim().parse().unwrap();
+        let ballast = self.path.join("ballast");
+        let mut file = File::create(&ballast).unwrap();
+        let block = vec![0; 1 << 16];
+        let mut left = free.saturating_sub(but);
+        while left > 0 {
+            let part = left.min(block.len() as u64);
+            match file.write_all(&block[..usize::try_from(part).unwrap()]) {
+                Ok(()) => left -= part,
+                // Others write, too.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => panic!("{}: {error}", ballast.display()),
+            }
+        }
+        ballast
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // The server that had its data there has ended, or is about to.
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.path)
+            .status();
+    }
+}
+
+/// The disk fills up, to below the reserve and then to the last byte: devices and callers are told to come again, and once there is room everything
+/// goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn flt_20_the_disk_is_full() {
+    let name = "flt_20";
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(&dir.path().join("disk"), 768 << 20) else {
+        return;
+    };
+    let plan = Plan {
+        devices: 20,
+        pace: Duration::from_millis(500),
+        operations: Duration::from_secs(1),
+    };
+    let form = Form::Embedded {
+        data: Some(disk.path.join("data")),
+    };
+    let mut trial = Trial::begin(name, form, plan, 1).await;
+    let before = trial.fleet.rate(Duration::from_secs(4)).await;
+    for left in [32 << 20, 0] {
+        let ballast = disk.fill(left);
+        trial
+            .recorder
+            .remark(&format!("{} MiB of the disk are left", left >> 20));
+        let turned_away = trial.fleet.tally().turned_away();
+        // What runs into the last byte in the middle of a write ends, rather than go on with a journal whose state nobody knows.
+        let may_end = left == 0;
+        eventually(
+            "devices are told to come again",
+            Duration::from_secs(20),
+            async || {
+                let is_told = trial.fleet.tally().turned_away() > turned_away + 20;
+                let has_ended = may_end && trial.deployment.members[0].has_ended();
+                (is_told || has_ended).then_some(())
+            },
+        )
+        .await;
+        if may_end {
+            // It ends sooner or later, or here; whoever watches over it starts it again.
+            trial.deployment.members[0].kill();
+        }
+        trial.deployment.all_alive();
+        fs::remove_file(ballast).unwrap();
+        trial.recorder.remark("there is room again");
+        trial.deployment.heal().await;
+        let patience = Duration::from_secs(60);
+        trial.fleet.reaches(0.9 * before, patience).await;
+    }
+    trial.verdict().await;
+}

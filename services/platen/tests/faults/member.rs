@@ -1,0 +1,230 @@
+//! One process of the server, which can be killed, stopped, ended and started again, with another clock if need be.
+
+use crate::api::eventually;
+use platen_swarm::process::{Signal, signal};
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// How long a process may take until it is ready, and to end: more than its drain.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The process, or its place while it is down.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) ports: Ports,
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    /// Seconds by which its clock is ahead of others.
+    skew: i64,
+    state: State,
+    http: reqwest::Client,
+}
+
+/// Where it listens, whether or not its roles do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) cwmp: SocketAddr,
+    pub(crate) api: SocketAddr,
+    pub(crate) ops: SocketAddr,
+}
+
+#[derive(Debug)]
+enum State {
+    Down,
+    Running(Child),
+    Stopped(Child),
+}
+
+impl Member {
+    /// A process that is not started yet: `platen serve` with these arguments, as it lies in the folder.
+    pub(crate) fn new(name: &str, ports: Ports, arguments: Vec<String>, folder: &Path) -> Self {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(2))
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build();
+        Self {
+            name: name.to_owned(),
+            ports,
+            http: http.unwrap(),
+            program: folder.join("platen"),
+            arguments,
+            log: folder.join(format!("{name}.log")),
+            skew: 0,
+            state: State::Down,
+        }
+    }
+
+    /// From its next start on its clock is so many seconds ahead.
+    pub(crate) const fn skew(&mut self, seconds: i64) {
+        self.skew = seconds;
+    }
+
+    /// Starts it, if it is down.
+    pub(crate) fn start(&mut self) {
+        if !matches!(self.state, State::Down) {
+            return;
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap();
+        let mut command = Command::new(&self.program);
+        command
+            .arg("serve")
+            .args(&self.arguments)
+            .env_clear()
+            .envs([
+                ("PLATEN__CWMP__LISTEN", self.ports.cwmp.to_string()),
+                ("PLATEN__API__LISTEN", self.ports.api.to_string()),
+                ("PLATEN__OPS__LISTEN", self.ports.ops.to_string()),
+            ])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        if self.skew != 0 {
+            let library = faketime().expect("invariant: clocks are set only where faketime is");
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME", format!("{:+}s", self.skew))
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        self.state = State::Running(command.spawn().unwrap());
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&mut self) {
+        eventually(&format!("{} is ready", self.name), PATIENCE, async || {
+            self.is_alive();
+            self.is_ready().await.then_some(())
+        })
+        .await;
+    }
+
+    async fn is_ready(&self) -> bool {
+        let url = format!("http://{}/readyz", self.ports.ops);
+        let answer = self.http.get(&url).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Whether it has ended without being asked to; it can be started again then.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let ended = match &mut self.state {
+            State::Running(child) => child.try_wait().unwrap().is_some(),
+            State::Down | State::Stopped(_) => false,
+        };
+        if ended {
+            self.state = State::Down;
+        }
+        ended
+    }
+
+    /// Fails if it has ended without being asked to.
+    pub(crate) fn is_alive(&mut self) {
+        if let State::Running(child) | State::Stopped(child) = &mut self.state
+            && let Some(status) = child.try_wait().unwrap()
+        {
+            panic!(
+                "{} ended by itself with {status}: {}",
+                self.name,
+                self.last_words()
+            );
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        if let State::Running(mut child) | State::Stopped(mut child) =
+            std::mem::replace(&mut self.state, State::Down)
+        {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn stop(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Down) {
+            State::Running(child) => {
+                signal(child.id(), Signal::Stop).unwrap();
+                State::Stopped(child)
+            }
+            other => other,
+        };
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Down) {
+            State::Stopped(child) => {
+                signal(child.id(), Signal::Continue).unwrap();
+                State::Running(child)
+            }
+            other => other,
+        };
+    }
+
+    /// SIGTERM, and its end, if it runs. One that serves must end well; one that has not come so far may be cut short.
+    pub(crate) async fn terminate(&mut self) {
+        let serves = self.is_ready().await;
+        let State::Running(child) = &mut self.state else {
+            return;
+        };
+        signal(child.id(), Signal::Terminate).unwrap();
+        let status = eventually(&format!("{} ends", self.name), PATIENCE, async || {
+            child.try_wait().unwrap()
+        })
+        .await;
+        self.state = State::Down;
+        let is_cut_short = !serves && status.signal().is_some();
+        assert!(
+            status.success() || is_cut_short,
+            "{} ended with {status}: {}",
+            self.name,
+            self.last_words()
+        );
+    }
+
+    /// The panics that it has logged.
+    pub(crate) fn panics(&self) -> Vec<String> {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines()
+            .filter(|line| line.contains("panicked"))
+            .map(|line| format!("{}: {line}", self.name))
+            .collect()
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The library that shifts a process's clock, if it is installed.
+pub(crate) fn faketime() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?;
+    let mut folders: Vec<PathBuf> = folders
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    folders.push("/usr/lib".into());
+    folders
+        .into_iter()
+        .map(|folder| folder.join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.exists())
+}
