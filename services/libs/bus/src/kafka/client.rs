@@ -92,6 +92,10 @@ impl ClientContext for Context {
     /// Reconnecting is the library's daily work, so its errors are no errors of this process: what matters of them comes back through a call.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            // A cluster that has just begun has the producer ask for its id again, which it does by itself.
+            RDKafkaLogLevel::Warning if facility == "GETPID" => {
+                tracing::debug!(facility, message, "Kafka client");
+            }
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
