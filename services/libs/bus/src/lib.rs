@@ -13,6 +13,8 @@ mod frame;
 pub mod kafka;
 pub mod log;
 pub mod timers;
+#[cfg(feature = "conformance")]
+pub mod watched;
 
 pub use cursor::BadPositions;
 pub use drive::{Failure, Handler, HandlerError, drive};

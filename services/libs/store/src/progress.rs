@@ -84,8 +84,10 @@ impl Store {
         let Some(command) = command.filter(|command| command.device == device) else {
             return Ok(None);
         };
-        let progress = self.get::<ProgressOfOperations>((tenant, id)).await?;
-        let claim = self.claim_of(tenant, id).await?;
+        let (progress, claim) = futures::try_join!(
+            self.get::<ProgressOfOperations>((tenant, id)),
+            self.claim_of(tenant, id)
+        )?;
         let started_us = claim
             .filter(|claim| claim.by() == By::Session)
             .map_or(0, |claim| claim.time_us);

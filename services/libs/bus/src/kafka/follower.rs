@@ -37,6 +37,8 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) struct Following {
     records: mpsc::Receiver<Result<Arc<Record>, Error>>,
     positions: Positions,
+    /// Why the thread has ended, behind records that were handed out first.
+    ended: Option<Error>,
 }
 
 /// What the thread needs.
@@ -68,19 +70,31 @@ impl Following {
                 let _ = sender.blocking_send(Err(error));
             })
             .map_err(|error| Error::Unavailable(format!("no thread for a follower: {error}")))?;
-        Ok(Self { records, positions })
+        Ok(Self {
+            records,
+            positions,
+            ended: None,
+        })
     }
 }
 
 #[async_trait]
 impl Follower for Following {
     async fn next(&mut self, max: usize) -> Result<Vec<Arc<Record>>, Error> {
+        if let Some(why) = self.ended.take() {
+            return Err(why);
+        }
         let ended = || Error::Unavailable("the follower has ended".to_owned());
         let mut records = vec![self.records.recv().await.ok_or_else(ended)??];
-        while records.len() < max
-            && let Ok(Ok(record)) = self.records.try_recv()
-        {
-            records.push(record);
+        while records.len() < max {
+            match self.records.try_recv() {
+                Ok(Ok(record)) => records.push(record),
+                Ok(Err(why)) => {
+                    self.ended = Some(why);
+                    break;
+                }
+                Err(_) => break,
+            }
         }
         for record in &records {
             let place = (record.record.topic, record.partition);

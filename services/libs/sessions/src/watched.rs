@@ -1,0 +1,113 @@
+//! A session cache with a test between it and whoever uses it: it counts calls, refuses them, loses their answers.
+
+use crate::cache::{DeviceHash, Error, Presence, Secret, SessionCache, Taken};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::{fmt, sync::Arc, time::Duration};
+
+/// What is asked of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// To store a new session.
+    Put,
+    /// To store a session back.
+    PutBack,
+    /// To hand one out.
+    Take,
+    /// To remove one.
+    Remove,
+    /// Whether there is one.
+    Look,
+    /// To tell when it is no longer busy.
+    WaitIdle,
+}
+
+/// What a test does about calls.
+pub trait Watch: fmt::Debug + Send + Sync + 'static {
+    /// A call on its way to the cache; with an error it does not get there.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants it.
+    fn before(&self, _call: Call) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// A call that the cache has done; with an error the caller does not hear of it.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants it.
+    fn after(&self, _call: Call) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The cache as a test has it seen.
+#[derive(Debug)]
+pub struct Watched {
+    cache: Arc<dyn SessionCache>,
+    watch: Arc<dyn Watch>,
+}
+
+impl Watched {
+    /// Puts `watch` before `cache`.
+    #[must_use]
+    pub fn new(cache: Arc<dyn SessionCache>, watch: Arc<dyn Watch>) -> Arc<Self> {
+        Arc::new(Self { cache, watch })
+    }
+
+    async fn pass<T: Send>(
+        &self,
+        call: Call,
+        done: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        self.watch.before(call)?;
+        let answer = done.await?;
+        self.watch.after(call)?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl SessionCache for Watched {
+    async fn put(
+        &self,
+        device: DeviceHash,
+        secret: Secret,
+        record: Bytes,
+        idle: Duration,
+    ) -> Result<(), Error> {
+        let done = self.cache.put(device, secret, record, idle);
+        self.pass(Call::Put, done).await
+    }
+
+    async fn put_back(
+        &self,
+        device: DeviceHash,
+        secret: Secret,
+        record: Bytes,
+        idle: Duration,
+    ) -> Result<bool, Error> {
+        let done = self.cache.put_back(device, secret, record, idle);
+        self.pass(Call::PutBack, done).await
+    }
+
+    async fn take(&self, device: DeviceHash, secret: Secret) -> Result<Taken, Error> {
+        self.pass(Call::Take, self.cache.take(device, secret)).await
+    }
+
+    async fn remove(&self, device: DeviceHash, secret: Secret) -> Result<(), Error> {
+        self.pass(Call::Remove, self.cache.remove(device, secret))
+            .await
+    }
+
+    async fn look(&self, device: DeviceHash) -> Result<Presence, Error> {
+        self.pass(Call::Look, self.cache.look(device)).await
+    }
+
+    async fn wait_idle(&self, device: DeviceHash, patience: Duration) -> Result<(), Error> {
+        let done = self.cache.wait_idle(device, patience);
+        self.pass(Call::WaitIdle, done).await
+    }
+}
