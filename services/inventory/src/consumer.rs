@@ -317,8 +317,7 @@ impl Inventory {
             let page = self
                 .store
                 .scan::<Events>((tenant, id, month, 0), range)
-                .await
-                .map_err(Failure::retry)?;
+                .await?;
             let announced =
                 |kind| matches!(kind, EventKind::DeviceRegistered | EventKind::DeviceRetired);
             last = page
@@ -351,11 +350,7 @@ impl Inventory {
         let numbers = changes.chunks();
         let mut known = std::collections::BTreeMap::new();
         if numbers.len() > FEW {
-            let rows = self
-                .store
-                .scan_all::<Parameters>((tenant, id, 0))
-                .await
-                .map_err(Failure::retry)?;
+            let rows = self.store.scan_all::<Parameters>((tenant, id, 0)).await?;
             for (key, row) in rows {
                 if let [platen_store::table::Part::Number(number)] = key.as_slice() {
                     known.insert(*number, row);
@@ -363,12 +358,7 @@ impl Inventory {
             }
         } else {
             for &number in &numbers {
-                if let Some(row) = self
-                    .store
-                    .get::<Parameters>((tenant, id, number))
-                    .await
-                    .map_err(Failure::retry)?
-                {
+                if let Some(row) = self.store.get::<Parameters>((tenant, id, number)).await? {
                     known.insert(number, row);
                 }
             }
@@ -401,16 +391,10 @@ impl Inventory {
             }
         }
         if !announcements.is_empty() {
-            self.log
-                .append(announcements)
-                .await
-                .map_err(Failure::retry)?;
+            self.log.append(announcements).await?;
         }
         if !following.rows.is_empty() {
-            self.store
-                .write(following.rows)
-                .await
-                .map_err(Failure::retry)?;
+            self.store.write(following.rows).await?;
         }
         if let Some(observed) = following.observed {
             let id = (observed.tenant.as_str(), observed.device.as_str());
@@ -420,8 +404,7 @@ impl Inventory {
                     &observed,
                     record.version,
                 )])
-                .await
-                .map_err(Failure::retry)?;
+                .await?;
             self.observed
                 .insert(key.clone(), observed.encode_to_vec().into());
         }
@@ -440,14 +423,10 @@ impl Inventory {
         tenant: &str,
         id: &str,
     ) -> Result<Option<Observed>, Failure> {
-        if let Some(bytes) = self.observed.get(key) {
-            return Observed::decode(bytes).map(Some).map_err(Failure::retry);
+        if let Some(Ok(observed)) = self.observed.get(key).map(Observed::decode) {
+            return Ok(Some(observed));
         }
-        let observed = self
-            .store
-            .get::<ObservedDevices>((tenant, id))
-            .await
-            .map_err(Failure::retry)?;
+        let observed = self.store.get::<ObservedDevices>((tenant, id)).await?;
         if let Some(observed) = &observed {
             self.observed
                 .insert(key.to_owned(), observed.encode_to_vec().into());
@@ -478,11 +457,7 @@ impl Inventory {
     }
 
     async fn registration(&self, tenant: &str, id: &str) -> Result<Option<Registration>, Failure> {
-        let row = self
-            .store
-            .get_edited::<Registrations>((tenant, id))
-            .await
-            .map_err(Failure::retry)?;
+        let row = self.store.get_edited::<Registrations>((tenant, id)).await?;
         Ok(row.map(device::registration))
     }
 }

@@ -1,6 +1,6 @@
 //! What the service writes and appends about a record: rows of events, events for customers, device rows.
 
-use platen_bus::{NewRecord, Record};
+use platen_bus::{NewRecord, Record, derived};
 use platen_fleet::device;
 use platen_proto::{
     event::v1::{
@@ -13,8 +13,6 @@ use platen_proto::{
 };
 use platen_store::{rows, table::Write, tables::Events};
 use prost::Message;
-use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 
 /// Places for rows that one record leaves in a device's list of events.
 const PLACES: u64 = 4;
@@ -120,20 +118,9 @@ pub(crate) fn device_row(
     }
 }
 
-/// First 16 bytes of SHA-256 over the cause and what it caused.
+/// The id of what a record caused.
 fn derived_id(record: &Record, what: &str) -> String {
-    let mut hasher = Sha256::new();
-    for text in [&record.record.key, &record.record.id, what] {
-        hasher.update((text.len() as u64).to_be_bytes());
-        hasher.update(text);
-    }
-    hasher.finalize()[..16]
-        .iter()
-        .fold(String::with_capacity(32), |mut id, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(id, "{byte:02x}");
-            id
-        })
+    derived::id(&[&record.record.key, &record.record.id, what])
 }
 
 /// The month (UTC) of a time, as yyyymm.

@@ -1,5 +1,6 @@
 //! What a report says of parameters, and how it changes what is known of them. Pure.
 
+use platen_cwmp::rpc::is_secret;
 use platen_fleet::{
     device::timestamp,
     parameters::{CHUNKS, chunk},
@@ -389,25 +390,6 @@ fn fault_of(of: &ParameterFault) -> CwmpFault {
         string: of.string.clone(),
         parameter_faults: Vec::new(),
     }
-}
-
-/// Whether a parameter holds a secret, which reads as empty (TR-106 `hidden`): what was set, or what a careless device tells, is not kept.
-fn is_secret(path: &str) -> bool {
-    let name = path.rsplit('.').next().unwrap_or_default();
-    [
-        "Password",
-        "Passphrase",
-        "PreSharedKey",
-        "SharedSecret",
-        "Secret",
-        "WEPKey",
-        "PrivateKey",
-        "AuthKey",
-        "PrivKey",
-        "CommunityName",
-    ]
-    .iter()
-    .any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]

@@ -75,11 +75,7 @@ impl Metering {
             return Ok(());
         }
         let (tenant, device) = (report.tenant.as_str(), report.device.as_str());
-        let head = self
-            .store
-            .get::<LedgerHeads>((tenant, device))
-            .await
-            .map_err(Failure::retry)?;
+        let head = self.store.get::<LedgerHeads>((tenant, device)).await?;
         let decision = fold::fold(head.as_ref(), report, &readings, record.version);
         let until_us = match &decision {
             Decision::Nothing { quiet_until_us } => *quiet_until_us,
@@ -98,8 +94,7 @@ impl Metering {
                     // Before the rows: a crash in between gives the same event again, never none.
                     self.log
                         .append(vec![announcement(record, report, set)])
-                        .await
-                        .map_err(Failure::retry)?;
+                        .await?;
                     self.count(set);
                 }
                 self.keep(report, head, record.version).await?;
@@ -124,17 +119,10 @@ impl Metering {
             );
             self.store
                 .write(vec![rows::write::<tables::Readings>(key, set, version)])
-                .await
-                .map_err(Failure::retry)?;
+                .await?;
         }
-        self.store
-            .write(vec![rows::write::<LedgerHeads>(
-                (tenant, device),
-                head,
-                version,
-            )])
-            .await
-            .map_err(Failure::retry)
+        let write = rows::write::<LedgerHeads>((tenant, device), head, version);
+        Ok(self.store.write(vec![write]).await?)
     }
 
     fn count(&self, set: &ReadingSet) {

@@ -12,15 +12,17 @@ use crate::{
     registration, time,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use platen_cwmp::rpc::is_secret;
-use platen_fleet::device::{self, timestamp};
+use platen_fleet::{
+    device::{self, timestamp},
+    operation::{OWN_FILES, without_secrets},
+};
 use platen_ids::{CommandId, DeviceId, TenantId};
 use platen_proto::{
     device::v1::device::State as DeviceState,
     firmware::v1::artifact,
     operation::v1::{
         CancelOperationRequest, CreateOperationRequest, GetOperationRequest, ListOperationsRequest,
-        ListOperationsResponse, Operation, OperationRequest, du_operation, operation::State,
+        ListOperationsResponse, Operation, OperationRequest, operation::State,
         operation_request::Action, operation_service_server::OperationService,
     },
     report::v1::FileGrant,
@@ -607,9 +609,6 @@ impl Carrier {
     }
 }
 
-/// What URLs of files that Platen serves itself begin with, before the edge puts its address in front.
-const OWN_FILES: &str = "/files/";
-
 /// Where an operation stands in the list of its device.
 fn place_of(command: &Command) -> (u64, String) {
     (
@@ -667,40 +666,9 @@ fn state(progress: Option<&Progress>, claim: Option<&Claim>) -> State {
     }
 }
 
-/// Passwords are input only; so is the address to which a file may be brought.
-pub(crate) fn without_secrets(mut request: OperationRequest) -> OperationRequest {
-    match &mut request.action {
-        Some(Action::Download(download)) => download.password.clear(),
-        Some(Action::ScheduleDownload(schedule)) => schedule.password.clear(),
-        Some(Action::Upload(upload)) => {
-            upload.password.clear();
-            if upload.url.starts_with(OWN_FILES) {
-                upload.url.clear();
-            }
-        }
-        Some(Action::SetParameterValues(set)) => {
-            for value in set.values.iter_mut().filter(|value| is_secret(&value.path)) {
-                value.value.clear();
-            }
-        }
-        Some(Action::ChangeDuState(change)) => {
-            for operation in &mut change.operations {
-                match &mut operation.operation {
-                    Some(du_operation::Operation::Install(install)) => install.password.clear(),
-                    Some(du_operation::Operation::Update(update)) => update.password.clear(),
-                    Some(du_operation::Operation::Uninstall(_)) | None => {}
-                }
-            }
-        }
-        _ => {}
-    }
-    request
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use platen_proto::operation::v1::{Download, ParameterValue, SetParameterValues, Upload};
 
     #[test]
     fn the_state_follows_from_progress_and_claim() {
@@ -739,40 +707,6 @@ mod tests {
                 state(progress.as_ref(), claim.as_ref()),
                 expected,
                 "{progress:?} {claim:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let request = |action| OperationRequest {
-            action: Some(action),
-            ..OperationRequest::default()
-        };
-        let download = request(Action::Download(Download {
-            password: "secret".into(),
-            ..Download::default()
-        }));
-        let upload = request(Action::Upload(Upload {
-            password: "secret".into(),
-            url: "/files/t/token/upload".into(),
-            ..Upload::default()
-        }));
-
-        let set = request(Action::SetParameterValues(SetParameterValues {
-            values: vec![ParameterValue {
-                path: "Device.ManagementServer.ConnectionRequestPassword".into(),
-                value: "secret".into(),
-                ..ParameterValue::default()
-            }],
-            ..SetParameterValues::default()
-        }));
-
-        for shown in [download, upload, set].map(without_secrets) {
-            let text = format!("{shown:?}");
-            assert!(
-                !text.contains("secret") && !text.contains("token"),
-                "{text}"
             );
         }
     }

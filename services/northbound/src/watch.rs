@@ -1,9 +1,9 @@
 //! The stream of a tenant's events, read off the log: each with the cursor after it, so that whoever comes back misses nothing.
 
-use crate::{api::Api, caller::Caller, operations::without_secrets, refusal::Refusal};
+use crate::{api::Api, caller::Caller, refusal::Refusal};
 use futures::{Stream, stream};
 use platen_bus::{Follower, Positions, Record};
-use platen_fleet::device;
+use platen_fleet::{device, operation::without_secrets};
 use platen_ids::TenantId;
 use platen_proto::{
     event::v1::{Event, event},

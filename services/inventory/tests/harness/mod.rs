@@ -5,10 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use platen_bus::{
-    Consumer, DeadLetter, Delivery, Error, Follower, From, Log, NewRecord, Record,
-    embedded::EmbeddedLog,
-};
+use platen_bus::{Error, Log, NewRecord, embedded::EmbeddedLog, watched::Call};
 use platen_embedded::{Database, Options};
 use platen_proto::{
     event::v1::Inform,
@@ -17,11 +14,7 @@ use platen_proto::{
     topic::{Kind, Topic},
 };
 use platen_runtime::metrics::Metrics;
-use platen_store::{
-    Store, Tables,
-    embedded::EmbeddedTables,
-    table::{self, Edited, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Write},
-};
+use platen_store::{Store, Tables, embedded::EmbeddedTables, table, watched};
 use prost::Message;
 use std::sync::{
     Arc, Mutex,
@@ -82,15 +75,14 @@ impl Harness {
         let directory = TempDir::new().unwrap();
         let database = Database::open(directory.path(), Options::default()).unwrap();
         let counts = Arc::new(Counts::default());
-        let store = Store::new(Arc::new(CountedTables {
-            tables: EmbeddedTables::new(&database),
-            counts: counts.clone(),
-        }));
-        let log = EmbeddedLog::open(&database, &store).await.unwrap();
-        let log = Arc::new(CountedLog {
-            log,
+        let tables: Arc<dyn Tables> = Arc::new(EmbeddedTables::new(&database));
+        let watch = Arc::new(Watching {
+            tables: tables.clone(),
             counts: counts.clone(),
         });
+        let store = Store::new(watched::Watched::new(tables, watch));
+        let log = EmbeddedLog::open(&database, &store).await.unwrap();
+        let log = platen_bus::watched::Watched::new(Arc::new(log), counts.clone());
         Self {
             _directory: directory,
             store,
@@ -208,173 +200,64 @@ pub(crate) fn parameters(values: &[(&str, &str)]) -> Vec<ParameterValue> {
         .collect()
 }
 
+/// What counts calls of the store, and has some writes fail halfway.
 #[derive(Debug)]
-struct CountedTables {
-    tables: EmbeddedTables,
+struct Watching {
+    tables: Arc<dyn Tables>,
     counts: Arc<Counts>,
 }
 
-impl CountedTables {
-    fn count(&self, into: &Mutex<Vec<&'static str>>, table: &'static Table) {
-        if !["timers", "walked", "topics"].contains(&table.name) {
-            into.lock().unwrap().push(table.name);
-        }
-    }
-}
-
 #[async_trait]
-impl Tables for CountedTables {
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, table::Error> {
-        self.count(&self.counts.reads, table);
-        self.tables.get(table, key).await
-    }
-
-    async fn scan(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<Page, table::Error> {
-        self.count(&self.counts.reads, table);
-        self.tables.scan(table, partition, range).await
-    }
-
-    async fn write(&self, mut writes: Vec<Write>) -> Result<(), table::Error> {
-        for write in &writes {
-            self.count(&self.counts.writes, write.table);
-        }
+impl watched::Watch for Watching {
+    async fn before(&self, call: watched::Call<'_>) -> Result<(), table::Error> {
+        let (read, written) = call.cost();
+        self.counts.reads.lock().unwrap().extend(read);
+        self.counts.writes.lock().unwrap().extend(written);
         let every = self.counts.fail_every.load(Ordering::Relaxed);
-        if every > 0
+        if let watched::Call::Write(writes) = call
+            && every > 0
             && (self.counts.calls.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every)
         {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
-            writes.truncate(writes.len() / 2);
-            self.tables.write(writes).await?;
+            self.tables
+                .write(writes[..writes.len() / 2].to_vec())
+                .await?;
             return Err(table::Error::Unavailable("it was cut off".into()));
         }
-        self.tables.write(writes).await
+        Ok(())
     }
-
-    async fn insert_if_absent(
-        &self,
-        table: &'static Table,
-        key: Key,
-        value: Bytes,
-    ) -> Result<Inserted, table::Error> {
-        self.count(&self.counts.writes, table);
-        self.tables.insert_if_absent(table, key, value).await
-    }
-
-    async fn get_edited(
-        &self,
-        table: &'static Table,
-        key: &Key,
-    ) -> Result<Option<Edited>, table::Error> {
-        self.count(&self.counts.reads, table);
-        self.tables.get_edited(table, key).await
-    }
-
-    async fn scan_edited(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<(Page, Vec<String>), table::Error> {
-        self.count(&self.counts.reads, table);
-        self.tables.scan_edited(table, partition, range).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        key: Key,
-        expect: Expect,
-        value: Option<Bytes>,
-    ) -> Result<Swapped, table::Error> {
-        self.count(&self.counts.writes, table);
-        self.tables.compare_and_set(table, key, expect, value).await
-    }
-
-    async fn check(&self) -> Result<(), table::Error> {
-        self.tables.check().await
-    }
-}
-
-#[derive(Debug)]
-struct CountedLog {
-    log: EmbeddedLog,
-    counts: Arc<Counts>,
 }
 
 #[async_trait]
-impl Log for CountedLog {
-    async fn append(&self, records: Vec<NewRecord>) -> Result<(), Error> {
-        self.counts.appended.lock().unwrap().extend(
-            records
-                .iter()
-                .filter(|record| record.topic != Topic::Reports)
-                .cloned(),
-        );
-        self.log.append(records).await
-    }
-
-    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error> {
-        let consumer = self.log.consume(group, topics).await?;
-        Ok(Box::new(CountedConsumer {
-            consumer,
-            counts: self.counts.clone(),
-        }))
-    }
-
-    async fn follow(&self, topics: &[Topic], from: From) -> Result<Box<dyn Follower>, Error> {
-        self.log.follow(topics, from).await
-    }
-
-    async fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, Error> {
-        self.log.lag(group, topics).await
-    }
-
-    async fn dead_letter(&self, record: &Record, group: &str, reason: &str) -> Result<(), Error> {
-        self.log.dead_letter(record, group, reason).await
-    }
-
-    async fn dead_letters(&self, topic: Topic, limit: usize) -> Result<Vec<DeadLetter>, Error> {
-        self.log.dead_letters(topic, limit).await
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        self.log.check().await
-    }
-
-    fn partitions(&self) -> u32 {
-        self.log.partitions()
-    }
-}
-
-struct CountedConsumer {
-    consumer: Box<dyn Consumer>,
-    counts: Arc<Counts>,
-}
-
-#[async_trait]
-impl Consumer for CountedConsumer {
-    async fn next(&mut self, max: usize) -> Result<Delivery, Error> {
-        self.consumer.next(max).await
-    }
-
-    async fn commit(&mut self) -> Result<(), Error> {
-        let fails = self.counts.failing_commits.fetch_update(
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-            |left| left.checked_sub(1),
-        );
-        if fails.is_ok() {
-            return Err(Error::Unavailable(
-                "it was cut off before the commit".into(),
-            ));
+impl platen_bus::watched::Watch for Counts {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        match call {
+            Call::Append(records) => {
+                let derived = records
+                    .iter()
+                    .filter(|record| record.topic != Topic::Reports);
+                self.appended.lock().unwrap().extend(derived.cloned());
+            }
+            Call::Commit => {
+                let fails = self.failing_commits.fetch_update(
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                    |left| left.checked_sub(1),
+                );
+                if fails.is_ok() {
+                    let why = "it was cut off before the commit";
+                    return Err(Error::Unavailable(why.into()));
+                }
+            }
+            Call::Next | Call::Other => {}
         }
-        self.consumer.commit().await?;
-        self.counts.commits.send_modify(|commits| *commits += 1);
+        Ok(())
+    }
+
+    async fn after(&self, call: Call<'_>) -> Result<(), Error> {
+        if matches!(call, Call::Commit) {
+            self.commits.send_modify(|commits| *commits += 1);
+        }
         Ok(())
     }
 }

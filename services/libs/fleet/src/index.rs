@@ -190,14 +190,8 @@ impl Fleet {
         self.load().await?;
         self.inner.state.send_modify(|(ready, _)| *ready = true);
         loop {
-            match follower.next(BATCH).await {
-                Ok(records) => self.apply(&records),
-                Err(error @ (log::Error::Unavailable(_) | log::Error::Full(_))) => {
-                    tracing::warn!(%error, "the fleet index waits for the log");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
+            let records = follower.next(BATCH).await?;
+            self.apply(&records);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::device;
 use platen_bus::{NewRecord, derived::Cause};
+use platen_cwmp::rpc::is_secret;
 use platen_proto::{
     event::v1::{Event, event},
     operation::v1::{
@@ -82,11 +83,21 @@ pub fn is_hidden(path: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
-/// A request as others than the device may see it.
-fn without_secrets(mut request: OperationRequest) -> OperationRequest {
+/// What URLs of files that Platen serves itself begin with, before the edge puts its address in front.
+pub const OWN_FILES: &str = "/files/";
+
+/// A request as others than the device may see it, and as it may lie on the log: without passwords, secret values, and the address to which a file may
+/// be brought.
+#[must_use]
+pub fn without_secrets(mut request: OperationRequest) -> OperationRequest {
     match &mut request.action {
         Some(Action::Download(download)) => download.password.clear(),
-        Some(Action::Upload(upload)) => upload.password.clear(),
+        Some(Action::Upload(upload)) => {
+            upload.password.clear();
+            if upload.url.starts_with(OWN_FILES) {
+                upload.url.clear();
+            }
+        }
         Some(Action::ScheduleDownload(download)) => download.password.clear(),
         Some(Action::ChangeDuState(change)) => {
             for operation in &mut change.operations {
@@ -101,7 +112,7 @@ fn without_secrets(mut request: OperationRequest) -> OperationRequest {
             for parameter in set
                 .values
                 .iter_mut()
-                .filter(|parameter| is_hidden(&parameter.path))
+                .filter(|parameter| is_secret(&parameter.path))
             {
                 parameter.value.clear();
             }
@@ -114,7 +125,9 @@ fn without_secrets(mut request: OperationRequest) -> OperationRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use platen_proto::operation::v1::{OperationResult, ParameterValue, SetParameterValues};
+    use platen_proto::operation::v1::{
+        Download, OperationResult, ParameterValue, SetParameterValues, Upload,
+    };
 
     const CAUSE: Cause<'_> = Cause {
         tenant: "t",
@@ -166,7 +179,12 @@ mod tests {
             ..ParameterValue::default()
         };
         let set = SetParameterValues {
-            values: vec![value("Device.A"), value("Device.X.Password")],
+            values: vec![
+                value("Device.A"),
+                value("Device.X.Password"),
+                value("Device.X.ReadCommunity"),
+                value("Device.X.PrivateKey"),
+            ],
             ..SetParameterValues::default()
         };
         let request = OperationRequest {
@@ -192,14 +210,48 @@ mod tests {
             .iter()
             .map(|value| value.value.as_str())
             .collect();
-        assert_eq!(values, ["hunter2", ""]);
+        assert_eq!(values, ["hunter2", "", "", ""]);
         assert_eq!(operation.result, None);
         let progress = Progress::decode(write.value.unwrap()).unwrap();
         assert!(progress.result.is_some(), "the operation itself keeps it");
     }
 
     #[test]
-    fn secrets_are_known_by_their_name() {
+    fn secrets_are_not_shown() {
+        let request = |action| OperationRequest {
+            action: Some(action),
+            ..OperationRequest::default()
+        };
+        let download = request(Action::Download(Download {
+            password: "secret".into(),
+            ..Download::default()
+        }));
+        let upload = request(Action::Upload(Upload {
+            password: "secret".into(),
+            url: "/files/t/token/upload".into(),
+            ..Upload::default()
+        }));
+
+        let set = request(Action::SetParameterValues(SetParameterValues {
+            values: vec![ParameterValue {
+                path: "Device.ManagementServer.ConnectionRequestPassword".into(),
+                value: "secret".into(),
+                ..ParameterValue::default()
+            }],
+            ..SetParameterValues::default()
+        }));
+
+        for shown in [download, upload, set].map(without_secrets) {
+            let text = format!("{shown:?}");
+            assert!(
+                !text.contains("secret") && !text.contains("token"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_reads_back_otherwise_is_known_by_its_name() {
         for (path, expected) in [
             ("Device.ManagementServer.ConnectionRequestPassword", true),
             ("Device.WiFi.AccessPoint.1.Security.KeyPassphrase", true),

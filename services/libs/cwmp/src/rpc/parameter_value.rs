@@ -38,29 +38,17 @@ impl ParameterValue {
     }
 }
 
-/// Whether a parameter holds a secret, by its name: `…Password`, `…Passphrase`, `…Key` and their kin (RPC-29). Keys that name a command or a set of parameters
-/// are none, nor are public ones.
+/// Whether a parameter holds a secret, by its name: `…Password…`, `…Passphrase…`, `…Secret…`, `…Key`, `…Community` and their kin (RPC-29). Keys that name a command or a set of parameters
+/// are none, nor are public ones. What it says is neither shown nor kept, on the log, in the store, or in a trace.
 pub fn is_secret(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or_default();
-    let ends = |end: &str| {
-        name.len()
-            .checked_sub(end.len())
-            .and_then(|at| name.get(at..))
-            .is_some_and(|tail| tail.eq_ignore_ascii_case(end))
-    };
-    [
-        "Password",
-        "Passphrase",
-        "Secret",
-        "Key",
-        "Community",
-        "CommunityName",
-    ]
-    .into_iter()
-    .any(ends)
-        && !["ParameterKey", "CommandKey", "PublicKey"]
-            .into_iter()
-            .any(ends)
+    let name = name.to_ascii_lowercase();
+    let holds = ["password", "passphrase", "presharedkey", "wepkey", "secret"];
+    let ends = ["key", "community", "communityname"];
+    let harmless = ["parameterkey", "commandkey", "publickey"];
+    holds.iter().any(|word| name.contains(word))
+        || ends.iter().any(|end| name.ends_with(end))
+            && !harmless.iter().any(|end| name.ends_with(end))
 }
 
 /// Without the value of what is secret by its name.
@@ -212,6 +200,10 @@ mod tests {
             ("Device.WiFi.AccessPoint.1.Security.WEPKey", true),
             ("Device.X_A_.adminpassword", true),
             ("Device.SNMP.ReadCommunity", true),
+            ("Device.SNMP.CommunityName", true),
+            ("Device.SNMP.User.1.AuthKey", true),
+            ("Device.X.PasswordHash", true),
+            ("Device.PasswordPolicy.MinLength", false),
             ("Device.ManagementServer.ParameterKey", false),
             ("Device.ManagementServer.ConnectionRequestUsername", false),
             ("Device.Users.User.1.", false),
