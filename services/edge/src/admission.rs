@@ -78,23 +78,15 @@ pub(crate) struct Admission {
 /// Open sessions, so far as this process knows: those of which it has answered a POST, until they end or time out.
 ///
 /// Bounded by admission: none is opened while there are too many, as counted each second.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct OpenSessions {
     /// Until when a session is open without another POST. In pieces, by the first byte of the secret, so that many cores seldom meet.
     pieces: [Mutex<HashMap<Secret, Instant>>; 16],
-    idle: Duration,
 }
 
 impl OpenSessions {
-    fn new(idle: Duration) -> Self {
-        Self {
-            pieces: Default::default(),
-            idle,
-        }
-    }
-
-    fn insert(&self, secret: Secret, now: Instant) {
-        self.piece(&secret).insert(secret, now + self.idle);
+    fn insert(&self, secret: Secret, until: Instant) {
+        self.piece(&secret).insert(secret, until);
     }
 
     fn remove(&self, secret: &Secret) {
@@ -141,7 +133,7 @@ impl Admission {
             informs: Arc::default(),
             most_informs: limits.informs_in_flight.max(1),
             most_sessions: limits.sessions.max(1),
-            open: OpenSessions::new(config.session_timeout),
+            open: OpenSessions::default(),
             open_count: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             unwell: AtomicBool::new(false),
@@ -177,9 +169,9 @@ impl Admission {
         Ok(Admitted(Arc::clone(&self.informs)))
     }
 
-    /// A POST of a session was answered, and the session goes on.
-    pub(crate) fn goes_on(&self, secret: Secret) {
-        self.open.insert(secret, Instant::now());
+    /// A POST of a session was answered, and the session goes on, for `idle` without another one.
+    pub(crate) fn goes_on(&self, secret: Secret, idle: Duration) {
+        self.open.insert(secret, Instant::now() + idle);
     }
 
     /// A session has ended.
@@ -218,9 +210,10 @@ impl Admission {
     ) {
         let mut knows_store = false;
         loop {
-            let (log_says, store_says) = tokio::join!(
+            let (log_says, store_says, lag) = tokio::join!(
                 timeout(LONGEST, log.check()),
-                timeout(LONGEST, store.check())
+                timeout(LONGEST, store.check()),
+                timeout(LONGEST, log.lag("provisioning", &[Topic::Reports]))
             );
             let silence = || format!("no answer within {LONGEST:?}");
             let log_trouble = match log_says {
@@ -256,7 +249,6 @@ impl Admission {
                 None => health.ready("edge"),
             }
             // A group that has never consumed, or a log that cannot say, is no reason to wait.
-            let lag = timeout(LONGEST, log.lag("provisioning", &[Topic::Reports])).await;
             let lag = lag.ok().and_then(Result::ok).unwrap_or(u64::MAX);
             self.lagging.store(lag > self.most_lag, Ordering::Relaxed);
             let open = self.open_sessions();
@@ -300,18 +292,19 @@ mod tests {
 
     #[test]
     fn sessions_are_open_until_they_end_or_time_out() {
-        let open = OpenSessions::new(Duration::from_secs(30));
+        let open = OpenSessions::default();
         let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
         for first in 0..=255 {
-            open.insert([first; 16], start);
+            open.insert([first; 16], after(30));
         }
         assert_eq!(open.count(start), 256);
 
         open.remove(&[7; 16]);
-        open.insert([8; 16], start + Duration::from_secs(10));
+        open.insert([8; 16], after(40));
 
-        assert_eq!(open.count(start + Duration::from_secs(29)), 255);
-        assert_eq!(open.count(start + Duration::from_secs(30)), 1, "used again");
-        assert_eq!(open.count(start + Duration::from_secs(40)), 0);
+        assert_eq!(open.count(after(29)), 255);
+        assert_eq!(open.count(after(30)), 1, "used again");
+        assert_eq!(open.count(after(40)), 0);
     }
 }

@@ -4,7 +4,7 @@
 //! unknown user name and a wrong password look the same, in what is answered and in what it costs.
 
 use crate::{
-    changes::Changes,
+    changes::{Changes, Marked},
     config::{Auth, Limits, Scheme},
     reach::Kept,
     throttle::Throttle,
@@ -120,7 +120,7 @@ pub(crate) struct Authenticator {
     keys: Arc<Keys>,
     nonces: NonceKey,
     config: Auth,
-    accounts: Recent<(String, String), Kept<Arc<Account>>>,
+    accounts: Recent<(String, String), Marked<Arc<Account>>>,
     changes: Arc<Changes>,
     /// Highest count seen of each nonce (SEC-03).
     counts: Recent<String, u32>,
@@ -147,7 +147,7 @@ impl Authenticator {
             store,
             keys,
             nonces,
-            accounts: Recent::new(ACCOUNTS, |(tenant, username), known| {
+            accounts: Recent::new(ACCOUNTS, |(tenant, username), (known, _)| {
                 tenant.capacity() + username.capacity() + known.value.weight()
             }),
             changes,
@@ -321,10 +321,20 @@ impl Authenticator {
                 .is_ok()
         };
         let proof = self.judge_password(claim, &digest.username, knows).await?;
-        if matches!(proof, Proof::Known(_)) {
-            self.counts.insert(digest.nonce.clone(), count);
+        if !matches!(proof, Proof::Known(_)) {
+            return Ok(proof);
         }
-        Ok(proof)
+        // Checked again as it is set: of two requests with one count, at the same time, one is good.
+        let mut is_new = false;
+        self.counts.update(digest.nonce.clone(), |seen| {
+            is_new = seen.is_none_or(|seen| count > seen);
+            seen.map_or(count, |seen| seen.max(count))
+        });
+        Ok(if is_new {
+            proof
+        } else {
+            Proof::None(Unproven::Stale)
+        })
     }
 
     async fn judge_basic(
@@ -381,10 +391,11 @@ impl Authenticator {
         username: &str,
     ) -> Result<Option<(Arc<Account>, Source)>, Error> {
         let key = (tenant.to_owned(), username.to_owned());
-        let known = self.accounts.get(&key).filter(|known| {
+        let known = self.accounts.get(&key).filter(|(known, mark)| {
             let device = format!("{tenant}/{}", known.value.credential.device);
-            !self.changes.since(&device, known.read)
+            !self.changes.since(&device, *mark)
         });
+        let known = known.map(|(known, _)| known);
         if let Some(known) = &known
             && known.is_fresh(self.config.cache)
         {
@@ -402,7 +413,7 @@ impl Authenticator {
 
     /// Looks an account up. Who does not exist is not remembered, so that a device can call the moment it is registered.
     async fn load(&self, tenant: &str, username: &str) -> Result<Option<Arc<Account>>, Error> {
-        let read = Instant::now();
+        let (read, mark) = (Instant::now(), self.changes.mark());
         let key = (tenant.to_owned(), username.to_owned());
         let Some(row) = self
             .store
@@ -435,7 +446,7 @@ impl Authenticator {
             value: Arc::clone(&account),
             read,
         };
-        self.accounts.insert(key, known);
+        self.accounts.insert(key, (known, mark));
         Ok(Some(account))
     }
 }

@@ -9,12 +9,10 @@ use crate::{
     session::{Current, Session},
 };
 use http::{HeaderMap, header};
-use platen_cwmp::{
-    acs::CallError,
-    rpc::{AcsRequest, is_secret},
-};
+use platen_cwmp::{acs::CallError, rpc::AcsRequest};
+use platen_fleet::operation;
 use platen_proto::{
-    operation::v1::{OperationRequest, du_operation::Operation, operation_request::Action},
+    operation::v1::{OperationRequest, operation_request::Action},
     report::v1::{CommandDone, command_done::Outcome, report::Body},
     store::v1::{Claim, Command, claim::By},
 };
@@ -262,14 +260,8 @@ impl Edge {
         };
         session.record.done.push(command.id);
         let report = next_report(context, session, Body::CommandDone(done), deciding);
-        match self.publish(report).await {
-            Ok(()) => Ok(Sent::Skipped),
-            Err(reason) => {
-                tracing::warn!(reason, "a report was not taken; its session is dropped");
-                self.abandon(session, "log_refused").await;
-                Err(Hangup("the log did not take the report"))
-            }
-        }
+        self.publish_or_drop(session, report).await?;
+        Ok(Sent::Skipped)
     }
 
     /// Where this server is, for the device: as configured, or as the device itself named it.
@@ -297,30 +289,11 @@ fn kept(rpc: &AcsRequest, request: Option<OperationRequest>) -> Option<Operation
     }
 }
 
-fn without_secrets(mut request: Option<OperationRequest>) -> Option<OperationRequest> {
-    match request.as_mut().and_then(|request| request.action.as_mut()) {
-        Some(Action::Download(download)) => download.password.clear(),
-        Some(Action::Upload(upload)) => upload.password.clear(),
-        Some(Action::ScheduleDownload(download)) => download.password.clear(),
-        Some(Action::ChangeDuState(change)) => {
-            for operation in &mut change.operations {
-                match &mut operation.operation {
-                    Some(Operation::Install(install)) => install.password.clear(),
-                    Some(Operation::Update(update)) => update.password.clear(),
-                    Some(Operation::Uninstall(_)) | None => {}
-                }
-            }
-        }
-        Some(Action::SetParameterValues(set)) => {
-            for value in &mut set.values {
-                if is_secret(&value.path) {
-                    value.value.clear();
-                }
-            }
-        }
-        // Nobody reads what is in it, and nobody knows what that is.
-        Some(Action::Raw(raw)) => raw.arguments_xml.clear(),
-        _ => {}
+fn without_secrets(request: Option<OperationRequest>) -> Option<OperationRequest> {
+    let mut request = request.map(operation::without_secrets);
+    // Nobody reads what is in it, and nobody knows what that is.
+    if let Some(Action::Raw(raw)) = request.as_mut().and_then(|request| request.action.as_mut()) {
+        raw.arguments_xml.clear();
     }
     request
 }

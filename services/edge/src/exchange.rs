@@ -243,11 +243,7 @@ impl Edge {
             }
             if let Some((body, deciding)) = self.said(&mut session, said.said) {
                 let report = next_report(context, &mut session, body, deciding);
-                if let Err(reason) = self.publish(report).await {
-                    tracing::warn!(reason, "a report was not taken; its session is dropped");
-                    self.abandon(&session, "log_refused").await;
-                    return Err(Hangup("the log did not take the report"));
-                }
+                self.publish_or_drop(&session, report).await?;
             }
         } else if let Step::Repeated(again) = step {
             return self.repeat(session, again).await;
@@ -470,7 +466,7 @@ impl Edge {
         };
         let idle = self.idle(&session);
         self.sessions.put(&mut session, idle).await;
-        self.admission.goes_on(ticket.secret);
+        self.admission.goes_on(ticket.secret, idle);
         self.instruments
             .session_started(session.record.quarantine_reason.is_empty());
         self.instruments.rpc("in", "inform");
@@ -567,7 +563,7 @@ impl Edge {
             self.instruments.session_finished("replaced");
             return Err(Hangup("the device has opened another session"));
         }
-        self.admission.goes_on(session.ticket.secret);
+        self.admission.goes_on(session.ticket.secret, idle);
         Ok(answer)
     }
 
@@ -631,21 +627,30 @@ impl Edge {
             unanswered: true,
         };
         let report = next_report(context, session, Body::CommandDone(done), Deciding::No);
-        if let Err(reason) = self.publish(report).await {
-            tracing::warn!(reason, "a report was not taken; its session is dropped");
-            self.abandon(session, "log_refused").await;
-            return Err(Hangup("the log did not take the report"));
-        }
-        Ok(())
+        self.publish_or_drop(session, report).await
     }
 
     /// Appends a report and waits until it is safe.
-    pub(crate) async fn publish(&self, report: Report) -> Result<(), String> {
+    async fn publish(&self, report: Report) -> Result<(), String> {
         match tokio::time::timeout(PUBLISH, self.log.append(report::records(report))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("the log did not answer within {PUBLISH:?}")),
         }
+    }
+
+    /// Appends a report of a session. If the log does not take it, the session is dropped, unanswered.
+    pub(crate) async fn publish_or_drop(
+        &self,
+        session: &Session,
+        report: Report,
+    ) -> Result<(), Hangup> {
+        let Err(reason) = self.publish(report).await else {
+            return Ok(());
+        };
+        tracing::warn!(reason, "a report was not taken; its session is dropped");
+        self.abandon(session, "log_refused").await;
+        Err(Hangup("the log did not take the report"))
     }
 
     /// 503, with a time to come back that differs from device to device.

@@ -1,6 +1,10 @@
 //! Whether a device that was named may be the one that is authenticated.
 
-use crate::{auth::Account, changes::Changes, reach::Kept};
+use crate::{
+    auth::Account,
+    changes::{Changes, Marked},
+    reach::Kept,
+};
 use platen_proto::store::v1::{Observed, Registration};
 use platen_runtime::Recent;
 use platen_store::{
@@ -34,7 +38,7 @@ pub(crate) struct Identities {
     store: Store,
     changes: Arc<Changes>,
     /// Tenant, device, and the proxy's user name, where the proxy was trusted: for when the store is away.
-    vouched: Recent<(String, String, String), Kept<Trust>>,
+    vouched: Recent<(String, String, String), Marked<Trust>>,
 }
 
 impl Identities {
@@ -42,7 +46,7 @@ impl Identities {
         Self {
             store,
             changes,
-            vouched: Recent::new(VOUCHED, |(tenant, device, username), known| {
+            vouched: Recent::new(VOUCHED, |(tenant, device, username), (known, _)| {
                 let via = match &known.value {
                     Trust::Via(proxy) => proxy.capacity(),
                     _ => 0,
@@ -86,17 +90,16 @@ impl Identities {
                 credential.username.clone(),
             )
         };
-        let read = Instant::now();
+        let (read, mark) = (Instant::now(), self.changes.mark());
         let (registration, observed) = match self.rows(tenant, device).await {
             Ok(rows) => rows,
             Err(error) => {
-                let vouched = self.vouched.get(&key()).filter(|vouched| {
-                    !self
-                        .changes
-                        .since(&format!("{tenant}/{device}"), vouched.read)
-                });
+                let vouched = self
+                    .vouched
+                    .get(&key())
+                    .filter(|(_, mark)| !self.changes.since(&format!("{tenant}/{device}"), *mark));
                 return match vouched {
-                    Some(vouched) if may_present => vouched.in_place_of(error),
+                    Some((vouched, _)) if may_present => vouched.in_place_of(error),
                     _ => Err(error),
                 };
             }
@@ -112,7 +115,7 @@ impl Identities {
                 value: trust.clone(),
                 read,
             };
-            self.vouched.insert(key(), vouched);
+            self.vouched.insert(key(), (vouched, mark));
         } else {
             self.vouched.remove(&key());
         }
@@ -124,13 +127,11 @@ impl Identities {
         tenant: &str,
         device: &str,
     ) -> Result<(Option<Registration>, Option<Observed>), Error> {
-        let registration = self
-            .store
-            .get_edited::<Registrations>((tenant, device))
-            .await?
-            .map(|row| row.value);
-        let observed = self.store.get::<ObservedDevices>((tenant, device)).await?;
-        Ok((registration, observed))
+        let (registration, observed) = tokio::try_join!(
+            self.store.get_edited::<Registrations>((tenant, device)),
+            self.store.get::<ObservedDevices>((tenant, device))
+        )?;
+        Ok((registration.map(|row| row.value), observed))
     }
 }
 

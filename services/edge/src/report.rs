@@ -376,7 +376,11 @@ fn split(mut report: Report) -> Vec<Report> {
     }
     match report.body.take() {
         Some(Body::Inform(mut inform)) => {
-            let chunks = chunks(std::mem::take(&mut inform.parameters));
+            let mut chunks = chunks(std::mem::take(&mut inform.parameters));
+            // What is large about it is not its parameters: it stays one report.
+            if chunks.is_empty() {
+                chunks.push(Vec::new());
+            }
             chunks
                 .into_iter()
                 .map(|parameters| Report {

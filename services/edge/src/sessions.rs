@@ -266,10 +266,12 @@ fn apart(record: &mut Record) {
 mod tests {
     use super::*;
     use crate::session::Current;
-    use async_trait::async_trait;
     use platen_cwmp::acs;
     use platen_runtime::Metrics;
-    use platen_sessions::{Error, Secret};
+    use platen_sessions::{
+        Error,
+        watched::{Call, Watch, Watched},
+    };
 
     const IDLE: Duration = Duration::from_secs(90);
     const TICKET: Ticket = Ticket {
@@ -278,11 +280,8 @@ mod tests {
     };
 
     /// The way of one edge to a cache that others use, too.
-    #[derive(Debug, Clone)]
-    struct Way {
-        cache: Arc<MemoryCache>,
-        state: Arc<std::sync::Mutex<State>>,
-    }
+    #[derive(Debug)]
+    struct Way(std::sync::Mutex<State>);
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum State {
@@ -294,78 +293,35 @@ mod tests {
     }
 
     impl Way {
-        fn to(cache: &Arc<MemoryCache>) -> Self {
-            Self {
-                cache: Arc::clone(cache),
-                state: Arc::new(std::sync::Mutex::new(State::Open)),
-            }
-        }
-
         fn is(&self, state: State) {
-            *self.state.lock().unwrap() = state;
+            *self.0.lock().unwrap() = state;
         }
 
-        async fn go<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-            let state = *self.state.lock().unwrap();
-            let lost = || Error("as the test wants it".to_owned());
-            match state {
-                State::Open => call.await,
-                State::Closed => Err(lost()),
-                State::Mute => {
-                    call.await?;
-                    Err(lost())
-                }
+        fn passes_unless(&self, state: State) -> Result<(), Error> {
+            if *self.0.lock().unwrap() == state {
+                return Err(Error("as the test wants it".to_owned()));
             }
+            Ok(())
         }
     }
 
-    #[async_trait]
-    impl SessionCache for Way {
-        async fn put(
-            &self,
-            device: DeviceHash,
-            secret: Secret,
-            record: Bytes,
-            idle: Duration,
-        ) -> Result<(), Error> {
-            self.go(self.cache.put(device, secret, record, idle)).await
+    impl Watch for Way {
+        fn before(&self, _: Call) -> Result<(), Error> {
+            self.passes_unless(State::Closed)
         }
 
-        async fn put_back(
-            &self,
-            device: DeviceHash,
-            secret: Secret,
-            record: Bytes,
-            idle: Duration,
-        ) -> Result<bool, Error> {
-            self.go(self.cache.put_back(device, secret, record, idle))
-                .await
-        }
-
-        async fn take(&self, device: DeviceHash, secret: Secret) -> Result<Taken, Error> {
-            self.go(self.cache.take(device, secret)).await
-        }
-
-        async fn remove(&self, device: DeviceHash, secret: Secret) -> Result<(), Error> {
-            self.go(self.cache.remove(device, secret)).await
-        }
-
-        async fn look(&self, device: DeviceHash) -> Result<Presence, Error> {
-            self.go(self.cache.look(device)).await
-        }
-
-        async fn wait_idle(&self, device: DeviceHash, patience: Duration) -> Result<(), Error> {
-            self.go(self.cache.wait_idle(device, patience)).await
+        fn after(&self, _: Call) -> Result<(), Error> {
+            self.passes_unless(State::Mute)
         }
     }
 
-    /// Two edges with a cache, and their ways to it.
-    fn edges() -> [(Sessions, Way); 2] {
+    fn edges() -> [(Sessions, Arc<Way>); 2] {
         let cache = Arc::new(MemoryCache::new());
         [(); 2].map(|()| {
-            let way = Way::to(&cache);
+            let way = Arc::new(Way(std::sync::Mutex::new(State::Open)));
+            let cache = Watched::new(cache.clone(), way.clone());
             let instruments = Arc::new(Instruments::new(&Metrics::new("test").unwrap()));
-            (Sessions::new(Arc::new(way.clone()), instruments), way)
+            (Sessions::new(cache, instruments), way)
         })
     }
 

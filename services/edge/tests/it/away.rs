@@ -1,22 +1,22 @@
 //! What goes on while the store or the log is away, and comes back by itself.
 
 use crate::{
-    bed::{Bed, Ports},
+    bed::{Bed, Ports, until},
     wire::{Device, Reply, Wire},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use platen_bus::{Consumer, Follower, From, Log, NewRecord, Record};
+use platen_bus::{
+    NewRecord,
+    watched::{self, Call},
+};
 use platen_cwmp::event_code::EventCode;
 use platen_edge::Config;
 use platen_proto::{
     operation::v1::{Reboot, operation_request::Action},
     topic::{Kind, Topic},
 };
-use platen_store::{
-    Error, Tables,
-    table::{Edited, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Write},
-};
+use platen_store::Error;
 use std::{
     future::pending,
     sync::{
@@ -25,6 +25,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// How a store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,16 +36,17 @@ enum State {
     Hangs,
 }
 
-/// Tables, or a log, that can be switched off.
-#[derive(Debug)]
-struct Switched<T: ?Sized> {
-    inner: Arc<T>,
-    state: Arc<AtomicU8>,
-}
+/// Switches tables, or a log, off and on.
+#[derive(Debug, Default)]
+struct Switch(AtomicU8);
 
-impl<T: ?Sized> Switched<T> {
-    async fn pass_or<E>(&self, error: impl FnOnce(String) -> E) -> Result<(), E> {
-        match self.state.load(Ordering::SeqCst) {
+impl Switch {
+    fn turn(&self, state: State) {
+        self.0.store(state as u8, Ordering::SeqCst);
+    }
+
+    async fn pass<E>(&self, error: impl FnOnce(String) -> E) -> Result<(), E> {
+        match self.0.load(Ordering::SeqCst) {
             state if state == State::Refuses as u8 => Err(error("switched off".into())),
             state if state == State::Hangs as u8 => pending().await,
             _ => Ok(()),
@@ -52,157 +54,52 @@ impl<T: ?Sized> Switched<T> {
     }
 }
 
-impl Switched<dyn Tables> {
-    async fn pass(&self) -> Result<(), Error> {
-        self.pass_or(Error::Unavailable).await
-    }
-}
-
-impl Switched<dyn Log> {
-    async fn pass(&self) -> Result<(), platen_bus::Error> {
-        self.pass_or(platen_bus::Error::Unavailable).await
+#[async_trait]
+impl watched::Watch for Switch {
+    async fn before(&self, call: Call<'_>) -> Result<(), platen_bus::Error> {
+        match call {
+            // Members and followers that are there go on.
+            Call::Commit | Call::Next => Ok(()),
+            Call::Append(_) | Call::Other => self.pass(platen_bus::Error::Unavailable).await,
+        }
     }
 }
 
 #[async_trait]
-impl Log for Switched<dyn Log> {
-    async fn append(&self, records: Vec<NewRecord>) -> Result<(), platen_bus::Error> {
-        self.pass().await?;
-        self.inner.append(records).await
-    }
-
-    async fn consume(
-        &self,
-        group: &str,
-        topics: &[Topic],
-    ) -> Result<Box<dyn Consumer>, platen_bus::Error> {
-        self.pass().await?;
-        self.inner.consume(group, topics).await
-    }
-
-    async fn follow(
-        &self,
-        topics: &[Topic],
-        from: From,
-    ) -> Result<Box<dyn Follower>, platen_bus::Error> {
-        self.pass().await?;
-        self.inner.follow(topics, from).await
-    }
-
-    async fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, platen_bus::Error> {
-        self.pass().await?;
-        self.inner.lag(group, topics).await
-    }
-
-    async fn check(&self) -> Result<(), platen_bus::Error> {
-        self.pass().await?;
-        self.inner.check().await
-    }
-
-    async fn dead_letter(
-        &self,
-        record: &Record,
-        group: &str,
-        reason: &str,
-    ) -> Result<(), platen_bus::Error> {
-        self.pass().await?;
-        self.inner.dead_letter(record, group, reason).await
-    }
-
-    async fn dead_letters(
-        &self,
-        topic: Topic,
-        limit: usize,
-    ) -> Result<Vec<platen_bus::DeadLetter>, platen_bus::Error> {
-        self.pass().await?;
-        self.inner.dead_letters(topic, limit).await
-    }
-
-    fn partitions(&self) -> u32 {
-        self.inner.partitions()
+impl platen_store::watched::Watch for Switch {
+    async fn before(&self, _: platen_store::watched::Call<'_>) -> Result<(), Error> {
+        self.pass(Error::Unavailable).await
     }
 }
 
+/// Tells when the edge waits for changes of devices: whatever it reads from then on is believed.
+#[derive(Debug, Default)]
+struct Follows(Notify);
+
 #[async_trait]
-impl Tables for Switched<dyn Tables> {
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error> {
-        self.pass().await?;
-        self.inner.get(table, key).await
-    }
-
-    async fn scan(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<Page, Error> {
-        self.pass().await?;
-        self.inner.scan(table, partition, range).await
-    }
-
-    async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
-        self.pass().await?;
-        self.inner.write(writes).await
-    }
-
-    async fn insert_if_absent(
-        &self,
-        table: &'static Table,
-        key: Key,
-        value: Bytes,
-    ) -> Result<Inserted, Error> {
-        self.pass().await?;
-        self.inner.insert_if_absent(table, key, value).await
-    }
-
-    async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error> {
-        self.pass().await?;
-        self.inner.get_edited(table, key).await
-    }
-
-    async fn scan_edited(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<(Page, Vec<String>), Error> {
-        self.pass().await?;
-        self.inner.scan_edited(table, partition, range).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        key: Key,
-        expect: Expect,
-        value: Option<Bytes>,
-    ) -> Result<Swapped, Error> {
-        self.pass().await?;
-        self.inner.compare_and_set(table, key, expect, value).await
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        self.pass().await?;
-        self.inner.check().await
+impl watched::Watch for Follows {
+    async fn before(&self, call: Call<'_>) -> Result<(), platen_bus::Error> {
+        if matches!(call, Call::Next) {
+            self.0.notify_one();
+        }
+        Ok(())
     }
 }
 
 /// An edge whose store can be switched off, and which looks credentials up anew whenever it can.
-async fn bed() -> (Bed, Arc<AtomicU8>) {
+async fn bed() -> (Bed, Arc<Switch>) {
     let mut config = Config::default();
     config.auth.cache = Duration::ZERO;
-    let state = Arc::new(AtomicU8::new(State::There as u8));
-    let given = Arc::clone(&state);
+    let state = Arc::new(Switch::default());
+    let follows = Arc::new(Follows::default());
+    let (given, told) = (Arc::clone(&state), Arc::clone(&follows));
     let bed = Bed::start_with(config, |ports| Ports {
-        tables: Arc::new(Switched {
-            inner: ports.tables,
-            state: given,
-        }),
+        tables: platen_store::watched::Watched::new(ports.tables, given),
+        log: watched::Watched::new(ports.log, told),
         ..ports
     })
     .await;
-    // What is read in the moment of the start might be older than what is followed, and is read again.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    follows.0.notified().await;
     (bed, state)
 }
 
@@ -234,7 +131,7 @@ async fn devices_that_are_remembered_can_report_while_the_store_is_away() {
         bed.enqueue("1", "op", Action::Reboot(Reboot::default()), |_| {})
             .await;
 
-        state.store(away as u8, Ordering::SeqCst);
+        state.turn(away);
         let begun = Instant::now();
         let (opened, ended) = session(&bed, "1", None).await;
         let (refused, _) = session(&bed, "2", None).await;
@@ -247,11 +144,9 @@ async fn devices_that_are_remembered_can_report_while_the_store_is_away() {
         assert_eq!(bed.reports(Kind::Inform, 2).await.len(), 2);
         assert!(is_ready(&bed), "it has something to do");
 
-        state.store(State::There as u8, Ordering::SeqCst);
+        state.turn(State::There);
         // It is noticed by itself.
-        while session(&bed, "2", None).await.0.status != 200 {
-            tokio::task::yield_now().await;
-        }
+        until(async || session(&bed, "2", None).await.0.status == 200).await;
         let mut device = Device::connect(bed.address, "1", "secret").await;
         device.open(&[EventCode::Periodic]).await;
         let reply = device.post_plain(&[], b"").await.unwrap();
@@ -264,7 +159,7 @@ async fn a_wrong_password_is_wrong_while_the_store_is_away() {
     let (bed, state) = bed().await;
     bed.register("1", "secret").await;
     assert_eq!(session(&bed, "1", None).await.0.status, 200);
-    state.store(State::Refuses as u8, Ordering::SeqCst);
+    state.turn(State::Refuses);
 
     let mut guesser = Device::connect(bed.address, "1", "guess").await;
     let (_, reply) = guesser.open(&[EventCode::Periodic]).await;
@@ -277,7 +172,7 @@ async fn a_device_that_was_changed_is_not_let_in_by_what_was_remembered() {
     let (bed, state) = bed().await;
     bed.register("1", "secret").await;
     assert_eq!(session(&bed, "1", None).await.0.status, 200);
-    state.store(State::Refuses as u8, Ordering::SeqCst);
+    state.turn(State::Refuses);
     assert_eq!(session(&bed, "1", None).await.0.status, 200);
 
     let changed = || NewRecord {
@@ -291,9 +186,7 @@ async fn a_device_that_was_changed_is_not_let_in_by_what_was_remembered() {
     };
     bed.log.append(vec![changed()]).await.unwrap();
 
-    while session(&bed, "1", None).await.0.status != 503 {
-        tokio::task::yield_now().await;
-    }
+    until(async || session(&bed, "1", None).await.0.status == 503).await;
 }
 
 #[tokio::test]
@@ -317,7 +210,7 @@ async fn a_proxys_device_is_remembered_too() {
         "in quarantine"
     );
 
-    state.store(State::Refuses as u8, Ordering::SeqCst);
+    state.turn(State::Refuses);
 
     assert_eq!(session(&bed, "V1", proxy).await.0.status, 200);
     assert_eq!(session(&bed, "V2", proxy).await.0.status, 503);
@@ -333,13 +226,11 @@ async fn a_proxys_device_is_remembered_too() {
 
 #[tokio::test]
 async fn an_edge_that_has_never_seen_the_store_is_not_ready() {
-    let state = Arc::new(AtomicU8::new(State::Refuses as u8));
+    let state = Arc::new(Switch::default());
+    state.turn(State::Refuses);
     let given = Arc::clone(&state);
     let bed = Bed::start_with(Config::default(), |ports| Ports {
-        tables: Arc::new(Switched {
-            inner: ports.tables,
-            state: given,
-        }),
+        tables: platen_store::watched::Watched::new(ports.tables, given),
         ..ports
     })
     .await;
@@ -349,24 +240,19 @@ async fn an_edge_that_has_never_seen_the_store_is_not_ready() {
     assert_eq!(reply.unwrap().status, 503);
     assert!(!is_ready(&bed));
 
-    state.store(State::There as u8, Ordering::SeqCst);
+    state.turn(State::There);
 
-    while session(&bed, "1", None).await.0.status != 200 {
-        tokio::task::yield_now().await;
-    }
+    until(async || session(&bed, "1", None).await.0.status == 200).await;
     assert!(is_ready(&bed));
 }
 
 #[tokio::test]
 async fn without_the_log_no_session_is_opened_and_no_report_acknowledged() {
     for away in [State::Refuses, State::Hangs] {
-        let state = Arc::new(AtomicU8::new(State::There as u8));
+        let state = Arc::new(Switch::default());
         let given = Arc::clone(&state);
         let bed = Bed::start_with(Config::default(), |ports| Ports {
-            log: Arc::new(Switched {
-                inner: ports.log,
-                state: given,
-            }),
+            log: watched::Watched::new(ports.log, given),
             ..ports
         })
         .await;
@@ -377,13 +263,11 @@ async fn without_the_log_no_session_is_opened_and_no_report_acknowledged() {
         let mut idle = Device::connect(bed.address, "2", "secret").await;
         idle.open(&[EventCode::Periodic]).await;
 
-        state.store(away as u8, Ordering::SeqCst);
+        state.turn(away);
 
         // Once it is noticed, whoever calls is refused before anything is read or asked.
         let begun = Instant::now();
-        while is_ready(&bed) {
-            tokio::task::yield_now().await;
-        }
+        until(async || !is_ready(&bed)).await;
         assert!(begun.elapsed() < Duration::from_secs(6), "{away:?}");
         let mut wire = Wire::connect(bed.address).await;
         let refused = wire
@@ -397,10 +281,8 @@ async fn without_the_log_no_session_is_opened_and_no_report_acknowledged() {
         let transfer = b"<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:c=\"urn:dslforum-org:cwmp-1-0\"><s:Body><c:TransferComplete><CommandKey>k</CommandKey></c:TransferComplete></s:Body></s:Envelope>";
         assert_eq!(open.post_plain(&[], transfer).await, None, "{away:?}");
 
-        state.store(State::There as u8, Ordering::SeqCst);
-        while session(&bed, "2", None).await.0.status != 200 {
-            tokio::task::yield_now().await;
-        }
+        state.turn(State::There);
+        until(async || session(&bed, "2", None).await.0.status == 200).await;
         open.wire = Wire::connect(bed.address).await;
         assert_eq!(open.post_plain(&[], transfer).await.unwrap().status, 400);
     }

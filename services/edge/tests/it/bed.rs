@@ -290,3 +290,18 @@ impl Bed {
 pub(crate) fn rand_name() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
+
+/// Waits until `holds`, which is asked again and again.
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let asked = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .expect("in time");
+}
+
+/// How long a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,7 +5,6 @@ use crate::{
     wire::Device,
 };
 use async_trait::async_trait;
-use bytes::Bytes;
 use platen_cwmp::{
     cpe,
     event_code::EventCode,
@@ -23,19 +22,16 @@ use platen_proto::{
     store::v1::{Claim, claim::By},
     topic::Kind,
 };
-use platen_sessions::{DeviceHash, Presence, Secret, SessionCache, Taken, memory::MemoryCache};
+use platen_sessions::watched as cache;
 use platen_store::{
-    Error, Tables,
+    Error,
     rows::Entity,
-    table::{Edited, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Write},
     tables::Claims,
+    watched::{Call, Watch, Watched},
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 /// What becomes of an insertion of a claim whose answer is lost.
@@ -49,76 +45,34 @@ enum Lost {
     AndUnreadable,
 }
 
-/// Tables whose answers to claims get lost.
+/// Answers to claims get lost.
 #[derive(Debug)]
 struct LosesClaims {
-    inner: Arc<dyn Tables>,
     lost: Lost,
     asked: Arc<AtomicUsize>,
 }
 
 #[async_trait]
-impl Tables for LosesClaims {
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error> {
-        if table.name == Claims::TABLE.name {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            if self.lost == Lost::AndUnreadable {
-                return Err(unavailable());
+impl Watch for LosesClaims {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        match call {
+            Call::Read(table) if table.name == Claims::TABLE.name => {
+                self.asked.fetch_add(1, Ordering::SeqCst);
+                if self.lost == Lost::AndUnreadable {
+                    return Err(unavailable());
+                }
             }
+            Call::Insert(_) if self.lost != Lost::AfterInsertion => return Err(unavailable()),
+            _ => {}
         }
-        self.inner.get(table, key).await
+        Ok(())
     }
 
-    async fn scan(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<Page, Error> {
-        self.inner.scan(table, partition, range).await
-    }
-
-    async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
-        self.inner.write(writes).await
-    }
-
-    async fn insert_if_absent(
-        &self,
-        table: &'static Table,
-        key: Key,
-        value: Bytes,
-    ) -> Result<Inserted, Error> {
-        if self.lost == Lost::AfterInsertion {
-            self.inner.insert_if_absent(table, key, value).await?;
+    async fn after(&self, call: Call<'_>) -> Result<(), Error> {
+        match call {
+            Call::Insert(_) => Err(unavailable()),
+            _ => Ok(()),
         }
-        Err(unavailable())
-    }
-
-    async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error> {
-        self.inner.get_edited(table, key).await
-    }
-
-    async fn scan_edited(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<(Page, Vec<String>), Error> {
-        self.inner.scan_edited(table, partition, range).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        key: Key,
-        expect: Expect,
-        value: Option<Bytes>,
-    ) -> Result<Swapped, Error> {
-        self.inner.compare_and_set(table, key, expect, value).await
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        self.inner.check().await
     }
 }
 
@@ -137,11 +91,13 @@ async fn losing(lost: Lost) -> (Bed, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let bed = Bed::start_with(Config::default(), |ports| Ports {
-        tables: Arc::new(LosesClaims {
-            inner: ports.tables,
-            lost,
-            asked: counter,
-        }),
+        tables: Watched::new(
+            ports.tables,
+            Arc::new(LosesClaims {
+                lost,
+                asked: counter,
+            }),
+        ),
         ..ports
     })
     .await;
@@ -188,7 +144,6 @@ async fn a_claim_whose_answer_is_lost_is_asked_for_and_nothing_is_sent_unless_it
 /// A session cache that can be switched off.
 #[derive(Debug, Default)]
 struct Switched {
-    inner: MemoryCache,
     away: AtomicBool,
     /// What is put back arrives, though nobody hears of it.
     arrives: AtomicBool,
@@ -196,77 +151,25 @@ struct Switched {
     loses: AtomicBool,
 }
 
-impl Switched {
-    fn check(&self) -> Result<(), platen_sessions::Error> {
-        if self.away.load(Ordering::SeqCst) {
-            Err(platen_sessions::Error("switched off".into()))
+impl cache::Watch for Switched {
+    fn before(&self, call: cache::Call) -> Result<(), platen_sessions::Error> {
+        let lost = |what: &str| Err(platen_sessions::Error(what.to_owned()));
+        if call == cache::Call::PutBack && self.arrives.load(Ordering::SeqCst) {
+            Ok(())
+        } else if call == cache::Call::PutBack && self.loses.load(Ordering::SeqCst) {
+            lost("the request was lost")
+        } else if self.away.load(Ordering::SeqCst) {
+            lost("switched off")
         } else {
             Ok(())
         }
     }
-}
 
-#[async_trait]
-impl SessionCache for Switched {
-    async fn put(
-        &self,
-        device: DeviceHash,
-        secret: Secret,
-        record: Bytes,
-        idle: Duration,
-    ) -> Result<(), platen_sessions::Error> {
-        self.check()?;
-        self.inner.put(device, secret, record, idle).await
-    }
-
-    async fn put_back(
-        &self,
-        device: DeviceHash,
-        secret: Secret,
-        record: Bytes,
-        idle: Duration,
-    ) -> Result<bool, platen_sessions::Error> {
-        if self.arrives.load(Ordering::SeqCst) {
-            self.inner.put_back(device, secret, record, idle).await?;
+    fn after(&self, call: cache::Call) -> Result<(), platen_sessions::Error> {
+        if call == cache::Call::PutBack && self.arrives.load(Ordering::SeqCst) {
             return Err(platen_sessions::Error("the answer was lost".into()));
         }
-        if self.loses.load(Ordering::SeqCst) {
-            return Err(platen_sessions::Error("the request was lost".into()));
-        }
-        self.check()?;
-        self.inner.put_back(device, secret, record, idle).await
-    }
-
-    async fn take(
-        &self,
-        device: DeviceHash,
-        secret: Secret,
-    ) -> Result<Taken, platen_sessions::Error> {
-        self.check()?;
-        self.inner.take(device, secret).await
-    }
-
-    async fn remove(
-        &self,
-        device: DeviceHash,
-        secret: Secret,
-    ) -> Result<(), platen_sessions::Error> {
-        self.check()?;
-        self.inner.remove(device, secret).await
-    }
-
-    async fn look(&self, device: DeviceHash) -> Result<Presence, platen_sessions::Error> {
-        self.check()?;
-        self.inner.look(device).await
-    }
-
-    async fn wait_idle(
-        &self,
-        device: DeviceHash,
-        patience: Duration,
-    ) -> Result<(), platen_sessions::Error> {
-        self.check()?;
-        self.inner.wait_idle(device, patience).await
+        Ok(())
     }
 }
 
@@ -274,7 +177,7 @@ async fn switched() -> (Bed, Arc<Switched>) {
     let cache = Arc::new(Switched::default());
     let given = Arc::clone(&cache);
     let bed = Bed::start_with(Config::default(), |ports| Ports {
-        sessions: given,
+        sessions: cache::Watched::new(ports.sessions, given),
         ..ports
     })
     .await;

@@ -1,6 +1,9 @@
 //! How the edge ends.
 
-use crate::{bed::Bed, wire::Device};
+use crate::{
+    bed::{Bed, until},
+    wire::Device,
+};
 use platen_cwmp::event_code::EventCode;
 use platen_edge::Config;
 
@@ -14,9 +17,7 @@ async fn open_sessions_finish_and_new_ones_are_refused() {
     let mut outside = Device::connect(bed.address, "2", "secret").await;
 
     bed.stop.cancel();
-    while !bed.health.reasons().contains_key("edge") {
-        tokio::task::yield_now().await;
-    }
+    until(async || bed.health.reasons().contains_key("edge")).await;
 
     let refused = outside.open(&[EventCode::Periodic]).await.1;
     assert_eq!(refused.status, 503);

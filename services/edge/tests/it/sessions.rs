@@ -1,17 +1,20 @@
 //! How sessions go on, are repeated, are replaced, and end.
 
 use crate::{
-    bed::{Bed, Ports},
+    bed::{Bed, Ports, until},
     wire::{Device, Wire},
 };
 use async_trait::async_trait;
-use platen_bus::{Consumer, Error, Follower, From, Log, NewRecord};
+use platen_bus::{
+    Error,
+    watched::{Call, Watch, Watched},
+};
 use platen_cwmp::{cpe, event_code::EventCode};
 use platen_edge::Config;
 use platen_proto::{
     operation::v1::{GetParameterNames, operation_request::Action},
     report::v1::report::Body,
-    topic::{Kind, Topic},
+    topic::Kind,
 };
 use std::sync::{
     Arc,
@@ -180,9 +183,8 @@ async fn a_busy_session_makes_its_repetition_wait() {
     let decided = async {
         // Marked once one of the two has taken the session.
         let hash = device_hash(&report.device);
-        while bed.sessions.look(hash).await.unwrap() != platen_sessions::Presence::Busy {
-            tokio::task::yield_now().await;
-        }
+        until(async || bed.sessions.look(hash).await.unwrap() == platen_sessions::Presence::Busy)
+            .await;
         bed.marks.mark(&report.session, 0).await.unwrap();
     };
     let (first, repeated, ()) = tokio::join!(first, repeated, decided);
@@ -232,13 +234,13 @@ async fn a_new_inform_replaces_the_session() {
 /// A log that refuses appends once it has taken `left` of them.
 #[derive(Debug)]
 struct Failing {
-    inner: Arc<dyn Log>,
     left: AtomicUsize,
 }
 
 #[async_trait]
-impl Log for Failing {
-    async fn append(&self, records: Vec<NewRecord>) -> Result<(), Error> {
+impl Watch for Failing {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        let Call::Append(_) = call else { return Ok(()) };
         let taken = self
             .left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
@@ -247,44 +249,7 @@ impl Log for Failing {
         if taken.is_err() {
             return Err(Error::Unavailable("as the test wants it".into()));
         }
-        self.inner.append(records).await
-    }
-
-    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error> {
-        self.inner.consume(group, topics).await
-    }
-
-    async fn follow(&self, topics: &[Topic], from: From) -> Result<Box<dyn Follower>, Error> {
-        self.inner.follow(topics, from).await
-    }
-
-    async fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, Error> {
-        self.inner.lag(group, topics).await
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        self.inner.check().await
-    }
-
-    fn partitions(&self) -> u32 {
-        self.inner.partitions()
-    }
-
-    async fn dead_letter(
-        &self,
-        record: &platen_bus::Record,
-        group: &str,
-        reason: &str,
-    ) -> Result<(), Error> {
-        self.inner.dead_letter(record, group, reason).await
-    }
-
-    async fn dead_letters(
-        &self,
-        topic: Topic,
-        limit: usize,
-    ) -> Result<Vec<platen_bus::DeadLetter>, Error> {
-        self.inner.dead_letters(topic, limit).await
+        Ok(())
     }
 }
 
@@ -292,10 +257,12 @@ impl Log for Failing {
 async fn what_the_log_refuses_is_not_acknowledged() {
     let failing = |left| {
         move |ports: Ports| Ports {
-            log: Arc::new(Failing {
-                inner: ports.log,
-                left: AtomicUsize::new(left),
-            }),
+            log: Watched::new(
+                ports.log,
+                Arc::new(Failing {
+                    left: AtomicUsize::new(left),
+                }),
+            ),
             ..ports
         }
     };

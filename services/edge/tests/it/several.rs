@@ -1,7 +1,7 @@
 //! Several edges that share their devices: any of them answers any POST.
 
 use crate::{
-    bed::{Bed, Ports, rand_name},
+    bed::{Bed, Ports, rand_name, until},
     sessions::device_hash,
     wire::{Device, Wire},
 };
@@ -208,9 +208,7 @@ async fn a_post_waits_for_the_one_that_another_edge_is_answering() {
             repeated.post_plain(&[], b""),
             async {
                 let hash = device_hash(&report.device);
-                while pair.sessions.look(hash).await.unwrap() != Presence::Busy {
-                    tokio::task::yield_now().await;
-                }
+                until(async || pair.sessions.look(hash).await.unwrap() == Presence::Busy).await;
                 pair.marks.mark(&report.session, 0).await.unwrap();
             }
         );
@@ -255,13 +253,7 @@ async fn a_device_in_a_session_with_one_edge_is_asked_by_none() {
             bed.log.append(vec![record]).await.unwrap();
         }
 
-        while !bed
-            .metrics
-            .text()
-            .unwrap()
-            .contains("outcome=\"in_session\"} 2")
-        {
-            tokio::task::yield_now().await;
-        }
+        let told = "outcome=\"in_session\"} 2";
+        until(async || bed.metrics.text().unwrap().contains(told)).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Connection requests.
 
 use crate::{
-    bed::{Bed, rand_name},
+    bed::{Bed, rand_name, until},
     wire::Device,
 };
 use platen_bus::NewRecord;
@@ -205,12 +205,6 @@ async fn a_device_in_a_session_is_not_asked() {
 
     wake(&bed, "http://127.0.0.1:1/").await;
 
-    while !bed
-        .metrics
-        .text()
-        .unwrap()
-        .contains("outcome=\"in_session\"} 1")
-    {
-        tokio::task::yield_now().await;
-    }
+    let told = "outcome=\"in_session\"} 1";
+    until(async || bed.metrics.text().unwrap().contains(told)).await;
 }
