@@ -19,7 +19,7 @@ use platen_proto::{
 };
 use platen_store::{
     commands,
-    progress::{self, End, Task},
+    progress::{End, Task},
     tables::ObservedDevices,
 };
 use prost::Message;
@@ -207,10 +207,7 @@ impl Provisioning {
             return self.end(turn, task, operations::too_large());
         }
         if !report.last {
-            let cause = turn.cause;
-            turn.writes
-                .push(progress::running(cause.tenant, &task, read, cause.version));
-            return;
+            return tasks::goes_on(turn, &task, read);
         }
         let end =
             test(&task.command, &running.root).and_then(|diagnostic| diagnostic.concluded(&read));

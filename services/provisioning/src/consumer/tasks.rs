@@ -194,7 +194,7 @@ impl Provisioning {
         if is_folded && let Some(Outcome::Result(result)) = &mut done.outcome {
             *result = OperationResult::default();
         }
-        let task = Task {
+        let mut task = Task {
             started_us: if task.started_us == 0 {
                 cause.now_us
             } else {
@@ -202,6 +202,14 @@ impl Provisioning {
             },
             ..task
         };
+        // What parts of an earlier answer brought is not mixed with this one.
+        if report.part == 0
+            && !is_folded
+            && let Some(progress) = &mut task.progress
+            && progress.state() == State::Running
+        {
+            progress.result = None;
+        }
         if done.command == task.command.id {
             self.answered(&mut turn, report, &done, task).await?;
         } else if matches!(action(&task.command), Some(Action::Diagnostic(_))) {
@@ -225,13 +233,8 @@ impl Provisioning {
             let result = operations::merged(so_far, part.clone());
             if result.encoded_len() > operations::MAX_RESULT {
                 self.end(turn, task, operations::too_large());
-            } else if progress::is_open(task.progress.as_ref()) {
-                turn.writes.push(progress::running(
-                    turn.cause.tenant,
-                    &task,
-                    result,
-                    turn.cause.version,
-                ));
+            } else {
+                goes_on(turn, &task, result);
             }
             return Ok(());
         }
@@ -284,16 +287,11 @@ impl Provisioning {
             Some(Outcome::Fault(_) | Outcome::Failed(_)) | None => None,
         };
         match read {
-            Some(read) if !report.last => {
-                if progress::is_open(task.progress.as_ref()) {
-                    turn.writes.push(progress::running(
-                        turn.cause.tenant,
-                        &task,
-                        read,
-                        turn.cause.version,
-                    ));
-                }
+            Some(read) if read.encoded_len() > operations::MAX_RESULT => {
+                self.end(turn, task, operations::too_large());
+                turn.writes.push(commands::leave(&check));
             }
+            Some(read) if !report.last => goes_on(turn, &task, read),
             read => {
                 let end = operations::compared(wanted_values(&task.command), read.as_ref());
                 self.end(turn, task, end);
@@ -557,6 +555,15 @@ pub(super) fn so_far(task: &Task) -> OperationResult {
     running
         .and_then(|progress| progress.result.clone())
         .unwrap_or_default()
+}
+
+/// The operation goes on, with what the device has said so far; unless it has ended.
+pub(super) fn goes_on(turn: &mut Turn<'_>, task: &Task, so_far: OperationResult) {
+    if progress::is_open(task.progress.as_ref()) {
+        let cause = turn.cause;
+        turn.writes
+            .push(progress::running(cause.tenant, task, so_far, cause.version));
+    }
 }
 
 /// The device will report the end of an operation: until then it runs, for a bounded time.

@@ -512,7 +512,7 @@ async fn cancellation_expiry_and_bootstrap_end_it_and_let_the_next_one_begin() {
 async fn trouble_at_any_write_changes_nothing_in_the_end() {
     for trouble in 0..5 {
         let mut rig = rig("Device:2").await;
-        let trouble_at = |rig: &Rig| rig.counts.trouble.store(trouble, Ordering::SeqCst);
+        let trouble_at = |rig: &Rig| rig.counts.ports.trouble.store(trouble, Ordering::SeqCst);
         trouble_at(&rig);
         rig.diagnose("op", ping("192.0.2.1")).await;
         let set = queued(&rig).await;

@@ -652,7 +652,7 @@ async fn trouble_at_any_write_changes_nothing_in_the_end() {
         let mut answered = answer(&command, "s1", 1, values(&[("Device.A", "1")]));
         answered.deciding = true;
 
-        rig.counts.trouble.store(trouble, Ordering::SeqCst);
+        rig.counts.ports.trouble.store(trouble, Ordering::SeqCst);
         rig.report(answered).await;
 
         assert_eq!(
@@ -697,6 +697,7 @@ async fn trouble_does_not_count_a_part_of_an_answer_twice() {
                 ..answer(&command, "s1", 1, values(&read))
             };
             rig.counts
+                .ports
                 .trouble
                 .store(if part == 1 { trouble } else { 0 }, Ordering::SeqCst);
             rig.report(report).await;
@@ -715,7 +716,7 @@ async fn trouble_does_not_hide_that_a_report_is_awaited() {
         let command = rig.operate("op", download()).await;
         rig.claim("op", "s1").await;
 
-        rig.counts.trouble.store(trouble, Ordering::SeqCst);
+        rig.counts.ports.trouble.store(trouble, Ordering::SeqCst);
         rig.report(answer(&command, "s1", 1, status(1))).await;
 
         let desired = rig.desired().await;

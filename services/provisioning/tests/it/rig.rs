@@ -1,10 +1,10 @@
 //! A running service, and the hands of its neighbours: the edge that reports, northbound that writes rows and notices.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use platen_bus::{
-    Consumer, DeadLetter, Error as LogError, Follower, From, Log, NewRecord, Record,
+    Follower, From, Log, NewRecord, Record,
     embedded::EmbeddedLog,
+    watched::{self, Watched},
 };
 use platen_embedded::{Database, Options};
 use platen_proto::{
@@ -23,9 +23,9 @@ use platen_provisioning::{Config, Deps, run};
 use platen_runtime::{keys::Keys, metrics::Metrics};
 use platen_sessions::{DecidedMarks, memory::MemoryMarks};
 use platen_store::{
-    Entity, Error, Store, Tables, commands,
+    Entity, Store, commands,
     embedded::EmbeddedTables,
-    table::{Edited, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Write},
+    table::{Expect, Part, Range},
     tables::{DesiredStates, Profiles, ProgressOfOperations, Timers},
 };
 use prost::Message;
@@ -50,24 +50,14 @@ const SECOND: i64 = 1_000_000;
 /// What the service has asked of its neighbours, the walking of timers apart.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) reads: AtomicUsize,
-    pub(crate) writes: AtomicUsize,
-    pub(crate) appended: AtomicUsize,
+    pub(crate) ports: Arc<watched::Counts>,
     pub(crate) marks: AtomicUsize,
-    /// The write or append, counted from 1, after which the caller hears that it may not have happened; 0: none.
-    pub(crate) trouble: AtomicUsize,
 }
 
 impl Counts {
-    fn is_trouble(&self) -> bool {
-        let left = self.trouble.load(Ordering::SeqCst);
-        self.trouble.store(left.saturating_sub(1), Ordering::SeqCst);
-        left == 1
-    }
-
     pub(crate) fn all(&self) -> [usize; 4] {
-        [&self.reads, &self.writes, &self.appended, &self.marks]
-            .map(|count| count.load(Ordering::SeqCst))
+        let [reads, writes, appended] = self.ports.all();
+        [reads, writes, appended, self.marks.load(Ordering::SeqCst)]
     }
 }
 
@@ -112,11 +102,11 @@ impl Rig {
         let shutdown = CancellationToken::new();
         let counts = &self.counts;
         let deps = Deps {
-            store: Store::new(Arc::new(CountedTables(
+            store: Store::new(platen_store::watched::Watched::new(
                 self.store.tables().clone(),
-                counts.clone(),
-            ))),
-            log: Arc::new(CountedLog(self.log.clone(), counts.clone())),
+                counts.ports.clone(),
+            )),
+            log: Watched::new(self.log.clone(), counts.ports.clone()),
             keys: Arc::new(Keys::from_bytes(&[7; 32])),
             marks: Arc::new(CountedMarks(self.marks.clone(), counts.clone())),
             metrics: Metrics::new("test").unwrap(),
@@ -544,133 +534,6 @@ pub(crate) fn sets(command: &Command) -> Vec<(String, String, String)> {
             .map(|v| (v.path.clone(), v.value.clone(), v.r#type.clone()))
             .collect(),
         other => panic!("not a set: {other:?}"),
-    }
-}
-
-fn count(counter: &AtomicUsize, table: &Table, by: usize) {
-    if !["timers", "walked", "topics"].contains(&table.name) {
-        counter.fetch_add(by, Ordering::SeqCst);
-    }
-}
-
-#[derive(Debug)]
-struct CountedTables(Arc<dyn Tables>, Arc<Counts>);
-
-#[async_trait]
-impl Tables for CountedTables {
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error> {
-        count(&self.1.reads, table, 1);
-        self.0.get(table, key).await
-    }
-
-    async fn scan(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<Page, Error> {
-        count(&self.1.reads, table, 1);
-        self.0.scan(table, partition, range).await
-    }
-
-    async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
-        for write in &writes {
-            count(&self.1.writes, write.table, 1);
-        }
-        let is_walker = writes.iter().all(|write| write.table.name == "walked");
-        self.0.write(writes).await?;
-        if !is_walker && self.1.is_trouble() {
-            return Err(Error::Unavailable("a test".to_owned()));
-        }
-        Ok(())
-    }
-
-    async fn insert_if_absent(
-        &self,
-        table: &'static Table,
-        key: Key,
-        value: Bytes,
-    ) -> Result<Inserted, Error> {
-        count(&self.1.writes, table, 1);
-        self.0.insert_if_absent(table, key, value).await
-    }
-
-    async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error> {
-        count(&self.1.reads, table, 1);
-        self.0.get_edited(table, key).await
-    }
-
-    async fn scan_edited(
-        &self,
-        table: &'static Table,
-        partition: &[Part],
-        range: Range,
-    ) -> Result<(Page, Vec<String>), Error> {
-        count(&self.1.reads, table, 1);
-        self.0.scan_edited(table, partition, range).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        key: Key,
-        expect: Expect,
-        value: Option<Bytes>,
-    ) -> Result<Swapped, Error> {
-        count(&self.1.writes, table, 1);
-        self.0.compare_and_set(table, key, expect, value).await
-    }
-
-    async fn check(&self) -> Result<(), Error> {
-        self.0.check().await
-    }
-}
-
-#[derive(Debug)]
-struct CountedLog(Arc<dyn Log>, Arc<Counts>);
-
-#[async_trait]
-impl Log for CountedLog {
-    async fn append(&self, records: Vec<NewRecord>) -> Result<(), LogError> {
-        self.1.appended.fetch_add(records.len(), Ordering::SeqCst);
-        self.0.append(records).await?;
-        if self.1.is_trouble() {
-            return Err(LogError::Unavailable("a test".to_owned()));
-        }
-        Ok(())
-    }
-
-    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, LogError> {
-        self.0.consume(group, topics).await
-    }
-
-    async fn follow(&self, topics: &[Topic], from: From) -> Result<Box<dyn Follower>, LogError> {
-        self.0.follow(topics, from).await
-    }
-
-    async fn lag(&self, group: &str, topics: &[Topic]) -> Result<u64, LogError> {
-        self.0.lag(group, topics).await
-    }
-
-    async fn dead_letter(
-        &self,
-        record: &Record,
-        group: &str,
-        reason: &str,
-    ) -> Result<(), LogError> {
-        self.0.dead_letter(record, group, reason).await
-    }
-
-    async fn dead_letters(&self, topic: Topic, max: usize) -> Result<Vec<DeadLetter>, LogError> {
-        self.0.dead_letters(topic, max).await
-    }
-
-    async fn check(&self) -> Result<(), LogError> {
-        self.0.check().await
-    }
-
-    fn partitions(&self) -> u32 {
-        self.0.partitions()
     }
 }
 
