@@ -51,6 +51,16 @@ impl From<platen_store::Error> for Trouble {
     }
 }
 
+impl From<anyhow::Error> for Trouble {
+    /// What the store may answer another time is tried again.
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<platen_store::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::Wrong(error),
+        }
+    }
+}
+
 impl From<Trouble> for anyhow::Error {
     fn from(trouble: Trouble) -> Self {
         match trouble {

@@ -3,6 +3,7 @@
 use crate::{
     config::{Config, Form, Source},
     exit::Failure,
+    serve::directory,
 };
 use anyhow::{Context, bail};
 use clap::Args;
@@ -48,17 +49,19 @@ pub(crate) struct RestoreArgs {
 
 /// `platen backup`.
 pub(crate) fn backup(args: &BackupArgs) -> Result<(), Failure> {
-    if let Form::Distributed(_) = Config::load(&args.source)?.form {
+    let config = Config::load(&args.source)?;
+    if let Form::Distributed(_) = config.form {
         return Err(Failure::usage(
             "nothing lies in a data directory: copy the keyspace by the database's own tools (nodetool snapshot, sctool backup), the files and the key",
         ));
     }
     let bytes = copy(&args.data_dir, &args.to)?;
+    let key = directory::key_file(&args.data_dir, config.key_file)?;
     Ok(writeln!(
         io::stdout().lock(),
-        "{bytes} bytes in {}; keep the key file {}.key elsewhere: without it the copy is of no use",
+        "{bytes} bytes in {}; keep the key file {} elsewhere: without it the copy is of no use",
         args.to.display(),
-        args.data_dir.display()
+        key.display()
     )?)
 }
 

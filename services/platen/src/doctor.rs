@@ -5,6 +5,7 @@ use crate::{
     config::{Config, Form, Source, form::Distributed},
     exit::Failure,
     roles::{Role, Roles, RolesArgs},
+    serve::directory,
     serve::open_files as open_file_store,
 };
 use clap::Args;
@@ -54,11 +55,7 @@ pub(crate) fn main(args: &DoctorArgs) -> Result<(), Failure> {
     let mut looks = vec![("configuration", Ok("good".to_owned()))];
     match &config.form {
         Form::Embedded { .. } => {
-            let key = config.key_file.clone().unwrap_or_else(|| {
-                let mut name = args.data_dir.as_os_str().to_owned();
-                name.push(".key");
-                name.into()
-            });
+            let key = directory::key_file(&args.data_dir, config.key_file.clone())?;
             looks.push(("data directory", data_dir(&args.data_dir)));
             looks.push(("key", key_file(&key, &args.data_dir)));
         }
@@ -297,6 +294,7 @@ fn addresses(config: &Config, roles: &Roles) -> Vec<(&'static str, Finding)> {
             )),
         ),
         Err(Taken::Unusable(error)) => (key, Err(format!("cannot listen on {address}: {error}"))),
+        Ok(()) if address.port() == 0 => (key, Ok(format!("any free port of {}", address.ip()))),
         Ok(()) => (key, Ok(format!("{address} is free"))),
     };
     addresses.into_iter().map(look).collect()

@@ -121,7 +121,11 @@ async fn migrate(
     let topics = format!("{} of {partitions} partitions each", Topic::ALL.len());
     done(step("topics", made > 0, topics))?;
 
-    let made = administrator(&store, first, token_file).await?;
+    let made = until_there(
+        async || Ok(administrator(&store, first, token_file).await?),
+        &mut *waiting,
+    )
+    .await?;
     let token = if made {
         format!("an administrator's token is in {}", token_file.display())
     } else {

@@ -1,23 +1,19 @@
 //! Files that only their owner may read.
 
-use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fs, io, io::Write, path::Path};
+use tempfile::NamedTempFile;
 
-/// Writes a file with a secret in one line (mode 0600), completely or not at all.
+/// Writes a file with a secret in one line (mode 0600), completely or not at all. The draft is a file of its own, whatever stood in the folder.
 pub(crate) fn write(file: &Path, secret: &str) -> io::Result<()> {
-    let draft = file.with_extension("part");
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    writeln!(out, "{secret}")?;
-    out.sync_all()?;
-    fs::rename(&draft, file)?;
     let folder = file
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    let mut draft = NamedTempFile::new_in(folder)?;
+    writeln!(draft, "{secret}")?;
+    draft.as_file().sync_all()?;
+    draft.persist(file)?;
+    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

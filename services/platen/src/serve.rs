@@ -2,7 +2,7 @@
 
 mod backends;
 mod data;
-mod directory;
+pub(crate) mod directory;
 mod lag;
 mod sockets;
 

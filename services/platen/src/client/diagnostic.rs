@@ -123,6 +123,9 @@ fn example(field: &Field) -> &'static str {
         (Shape::Flag, _) => "true",
         (Shape::Number, _) => "1",
         (_, Format::Url) => "http://192.0.2.1/10M.bin",
+        (_, Format::Path) if field.descriptor.parent_message().name() == "F5Loopback" => {
+            "Device.ATM.Link.1"
+        }
         (_, Format::Path) => "Device.DSL.Channel.1",
         _ => "192.0.2.1",
     }

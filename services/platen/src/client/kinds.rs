@@ -184,7 +184,7 @@ pub(crate) const READINGS: Columns = &[
 pub(crate) const LEDGER: Columns = &[
     ("intact", "/intact"),
     ("sets", "/sets"),
-    ("first broken", "/firstBrokenSequence"),
+    ("first broken (0: none)", "/firstBrokenSequence"),
     ("head", "/head"),
 ];
 

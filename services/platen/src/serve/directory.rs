@@ -36,10 +36,7 @@ impl DataDir {
         }
         let path = path.canonicalize().with_context(cannot)?;
         let is_empty = fs::read_dir(&path).with_context(cannot)?.next().is_none();
-        let key_file = match key_file {
-            Some(file) => file,
-            None => beside(&path)?,
-        };
+        let key_file = self::key_file(&path, key_file)?;
         let if_absent = if is_empty {
             IfAbsent::Create
         } else {
@@ -116,8 +113,15 @@ fn belongs(keys: &Keys, directory: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The key file of a data directory: its name with `.key` behind it.
-fn beside(path: &Path) -> anyhow::Result<PathBuf> {
+/// The key file of a data directory: the one that is configured, else the directory's real name with `.key` behind it.
+pub(crate) fn key_file(directory: &Path, configured: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(file) = configured {
+        return Ok(file);
+    }
+    // One that does not exist yet is made under the name that was given.
+    let path = directory
+        .canonicalize()
+        .unwrap_or_else(|_| directory.to_owned());
     let name = path.file_name().with_context(|| {
         format!(
             "{} has no name to put .key behind: set `keys.file`",

@@ -229,7 +229,11 @@ impl Deployment {
     /// Where a listener is reached: the edges' behind their balancer.
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         let balanced = self.balancers.iter().find(|(name, _)| *name == listener);
-        let northbound = self.processes.last().unwrap();
+        let northbound = self
+            .processes
+            .iter()
+            .find(|process| process.name() == "northbound")
+            .unwrap();
         balanced
             .map(|(_, balancer)| balancer.address())
             .or_else(|| northbound.address(listener))

@@ -1,7 +1,7 @@
 //! Diagnostics, from the API to the device and back: every kind, in both data models, and every way in which one ends.
 
 use crate::{
-    life::ask,
+    life::{OUI, SESSIONS, ask, without_empty_lists},
     printer::Printer,
     server::{Home, Server},
 };
@@ -11,12 +11,8 @@ use platen_cwmp::{
 };
 use serde_json::{Value, json};
 
-const OUI: &str = "00D09E";
 const GATEWAY: &str = "InternetGatewayDevice.";
 const PING: &str = "Device.IP.Diagnostics.IPPing.";
-
-/// More sessions than any decision takes.
-const SESSIONS: usize = 500;
 
 /// One diagnostic: what is asked for, what the device is given below its object and in which order, what it then has there, what the result says.
 struct Case {
@@ -343,19 +339,6 @@ impl Cpe {
             self.call(EventCode::Periodic).await;
         }
         panic!("{operation} has not ended in {SESSIONS} sessions")
-    }
-}
-
-/// An object without its empty lists, which the API writes out.
-fn without_empty_lists(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, value)| *value != &json!([]))
-            .map(|(name, value)| (name.clone(), without_empty_lists(value)))
-            .collect(),
-        Value::Array(items) => items.iter().map(without_empty_lists).collect(),
-        other => other.clone(),
     }
 }
 

@@ -12,7 +12,11 @@ use platen_swarm::session::Broken;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-const OUI: &str = "00D09E";
+pub(crate) const OUI: &str = "00D09E";
+
+/// More sessions than any decision takes.
+pub(crate) const SESSIONS: usize = 500;
+
 const MANAGEMENT: &str = "Device.ManagementServer.";
 const TOTAL: &str = "Device.Services.MFPService.1.Counters.Total.TotalImpressions";
 
@@ -304,4 +308,17 @@ pub(crate) async fn finished(server: &Server, name: &str) -> Value {
             .then_some(operation)
     })
     .await
+}
+
+/// An object without its empty lists, which the API writes out.
+pub(crate) fn without_empty_lists(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| *value != &json!([]))
+            .map(|(name, value)| (name.clone(), without_empty_lists(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_empty_lists).collect(),
+        other => other.clone(),
+    }
 }

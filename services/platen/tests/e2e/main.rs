@@ -6,6 +6,7 @@ mod balancer;
 mod command_line;
 mod deployment;
 mod diagnostics;
+mod eventually;
 mod kill;
 mod life;
 mod operations;

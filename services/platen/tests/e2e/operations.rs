@@ -1,7 +1,7 @@
 //! Every operation that the API takes, through the real edge: what the device is asked, what it answers, and the shape in which that is shown.
 
 use crate::{
-    life::{ask, finished},
+    life::{OUI, SESSIONS, ask, finished, without_empty_lists},
     printer::Printer,
     server::{Home, Server},
 };
@@ -18,11 +18,6 @@ use platen_cwmp::{
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-
-const OUI: &str = "00D09E";
-
-/// More sessions than any decision takes.
-const SESSIONS: usize = 500;
 
 /// A registered printer that has called once.
 async fn installed(server: &Server) -> Printer {
@@ -44,17 +39,20 @@ async fn asked<T>(printer: &mut Printer, kind: impl Fn(&AcsRequest) -> Option<T>
     panic!("not asked in {SESSIONS} sessions: {:#?}", printer.asked)
 }
 
-/// What a result says: its fields without those that are empty lists, which the API writes out.
+/// What a result says.
 fn said(operation: &Value) -> Value {
-    operation["result"]
-        .as_object()
-        .map(|fields| {
-            let fields = fields.iter().filter(|(_, value)| *value != &json!([]));
-            fields
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect()
-        })
-        .unwrap_or_default()
+    match &operation["result"] {
+        Value::Null => json!({}),
+        result => without_empty_lists(result),
+    }
+}
+
+/// The device will report the end of a transfer.
+fn pending() -> TransferStatus {
+    TransferStatus {
+        status: Status::Pending,
+        ..TransferStatus::default()
+    }
 }
 
 /// One operation whose answer is its end: what is asked of Platen, what of the device, the device's answer, the result.
@@ -259,11 +257,7 @@ async fn an_upload_ends_with_its_file_here() {
     let home = Home::new();
     let server = Server::start(&home).await;
     let mut printer = installed(&server).await;
-    let pending = TransferStatus {
-        status: Status::Pending,
-        ..TransferStatus::default()
-    };
-    printer.answers(CpeResponse::Upload(pending));
+    printer.answers(CpeResponse::Upload(pending()));
     let body = json!({"upload": {"fileType": "2 Vendor Log File"}});
     let name = ask(&server, printer.path(), body).await;
     let upload = asked(&mut printer, |request| match request {
@@ -301,11 +295,7 @@ async fn a_transfer_is_cancelled_by_its_key() {
     let home = Home::new();
     let server = Server::start(&home).await;
     let mut printer = installed(&server).await;
-    let pending = TransferStatus {
-        status: Status::Pending,
-        ..TransferStatus::default()
-    };
-    printer.answers(CpeResponse::Download(pending));
+    printer.answers(CpeResponse::Download(pending()));
     let body = json!({"download": {"fileType": "1 Firmware Upgrade Image", "url": "http://192.0.2.1/f", "delaySeconds": 3_600}});
     let download = ask(&server, printer.path(), body).await;
     printer.call(&[EventCode::Periodic]).await.unwrap();

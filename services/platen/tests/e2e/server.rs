@@ -2,6 +2,7 @@
 
 use crate::{
     deployment::{Backends, Deployment, Form},
+    eventually::within,
     process::Process,
 };
 use platen_swarm::peer::{Credentials, Peer, Target};
@@ -13,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -22,16 +23,9 @@ pub(crate) const PLATEN: &str = env!("CARGO_BIN_EXE_platen");
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `look` finds something: the one place where tests look again and again.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Waits until `look` finds something.
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, PATIENCE, look).await
 }
 
 /// Where a server keeps its data; outlives its processes.

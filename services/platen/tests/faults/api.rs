@@ -1,30 +1,12 @@
 //! The API, as its callers reach it: through a balancer, over a new connection each time.
 
+use crate::eventually::within;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 /// How long a call that must succeed is made again and again.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Waits until `look` finds something.
-pub(crate) async fn eventually<T>(
-    what: &str,
-    patience: Duration,
-    mut look: impl AsyncFnMut() -> Option<T>,
-) -> T {
-    let end = Instant::now() + patience;
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what}: not within {patience:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// A caller with the administrator's token.
 #[derive(Debug, Clone)]
@@ -69,7 +51,7 @@ impl Api {
 
     /// Makes something: what is there already is as good. Refused calls are the test's fault, others are made again.
     pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
-        eventually(&format!("POST {path}"), PATIENCE, async || {
+        within(&format!("POST {path}"), PATIENCE, async || {
             let (status, answer) = self.attempt(Method::POST, path, Some(&body)).await?;
             let is_fault = status.is_client_error()
                 && status != StatusCode::CONFLICT
@@ -82,7 +64,7 @@ impl Api {
 
     /// Reads something that is there.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        eventually(&format!("GET {path}"), PATIENCE, async || {
+        within(&format!("GET {path}"), PATIENCE, async || {
             let (status, answer) = self.attempt(Method::GET, path, None).await?;
             assert!(!status.is_client_error(), "GET {path}: {status} {answer}");
             status.is_success().then_some(answer)
@@ -92,7 +74,7 @@ impl Api {
 
     /// Reads something that may not be there.
     pub(crate) async fn find(&self, path: &str) -> Option<Value> {
-        eventually(&format!("GET {path}"), PATIENCE, async || {
+        within(&format!("GET {path}"), PATIENCE, async || {
             let (status, answer) = self.attempt(Method::GET, path, None).await?;
             match status {
                 StatusCode::NOT_FOUND => Some(None),
@@ -122,7 +104,7 @@ impl Api {
 
     /// Sends the bytes of an artifact.
     pub(crate) async fn upload(&self, path: &str, bytes: String) {
-        eventually(&format!("PUT {path}"), PATIENCE, async || {
+        within(&format!("PUT {path}"), PATIENCE, async || {
             let request = self
                 .http
                 .put(format!("{}/{path}", self.base))

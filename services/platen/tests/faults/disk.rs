@@ -1,6 +1,6 @@
 //! A small disk that can be filled, for the data directory of one process.
 
-use crate::{api::eventually, deployment::Form, fleet::Plan, trial::Trial};
+use crate::{deployment::Form, eventually::within, fleet::Plan, trial::Trial};
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -99,7 +99,7 @@ async fn flt_20_the_disk_is_full() {
         let turned_away = trial.fleet.tally().turned_away();
         // What runs into the last byte in the middle of a write ends, rather than go on with a journal whose state nobody knows.
         let may_end = left == 0;
-        eventually(
+        within(
             "devices are told to come again",
             Duration::from_secs(20),
             async || {

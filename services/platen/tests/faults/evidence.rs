@@ -1,9 +1,10 @@
 //! What the server holds, read the ways its users read it: through the API, and from the log itself.
 
 use crate::{
-    api::{Api, device_path, eventually},
+    api::{Api, device_path},
     check::{Kept, KeptDevice, Reading},
     device::COUNTER,
+    eventually::within,
     ledger::{Entry, Ledger},
 };
 use futures::{StreamExt, stream};
@@ -40,7 +41,7 @@ pub(crate) async fn arrived(api: &Api, ledger: &Ledger) {
     stream::iter(last)
         .for_each_concurrent(CONCURRENCY, |(device, counter)| async move {
             let path = device_path(device);
-            eventually(
+            within(
                 &format!("{device}: the Inform with counter {counter}"),
                 ARRIVED_WITHIN,
                 async || {

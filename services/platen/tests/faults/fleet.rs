@@ -1,9 +1,10 @@
 //! Devices that call all the time, and a caller of the API that wants something of them.
 
 use crate::{
-    api::{Api, device_path, eventually},
+    api::{Api, device_path},
     deployment::Deployment,
     device::{Device, OUI, Outcome, PROBE, PRODUCT_CLASS, SETTING},
+    eventually::within,
     ledger::{Entry, Recorder},
 };
 use futures::{StreamExt, stream};
@@ -169,7 +170,7 @@ impl Fleet {
     pub(crate) async fn reaches(&self, rate: f64, patience: Duration) -> Duration {
         let begin = Instant::now();
         let what = format!("{rate:.1} sessions per second");
-        eventually(&what, patience, async || {
+        within(&what, patience, async || {
             (self.rate(Duration::from_secs(3)).await >= rate).then_some(())
         })
         .await;

@@ -16,6 +16,8 @@ mod cut;
 mod deployment;
 mod device;
 mod disk;
+#[path = "../e2e/eventually.rs"]
+mod eventually;
 mod evidence;
 mod fleet;
 mod ledger;

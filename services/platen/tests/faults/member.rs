@@ -1,6 +1,6 @@
 //! One process of the server, which can be killed, stopped, ended and started again, with another clock if need be.
 
-use crate::api::eventually;
+use crate::eventually::within;
 use platen_swarm::process::{Signal, signal};
 use std::{
     fs::{self, File},
@@ -103,7 +103,7 @@ impl Member {
 
     /// Waits until it is ready.
     pub(crate) async fn ready(&mut self) {
-        eventually(&format!("{} is ready", self.name), PATIENCE, async || {
+        within(&format!("{} is ready", self.name), PATIENCE, async || {
             self.is_alive();
             self.is_ready().await.then_some(())
         })
@@ -180,7 +180,7 @@ impl Member {
             return;
         };
         signal(child.id(), Signal::Terminate).unwrap();
-        let status = eventually(&format!("{} ends", self.name), PATIENCE, async || {
+        let status = within(&format!("{} ends", self.name), PATIENCE, async || {
             child.try_wait().unwrap()
         })
         .await;
