@@ -7,7 +7,7 @@ ARGS ?=
 help: ## list the recipes
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: ## check for a Rust toolchain, a C compiler and make; add what rustup can
+setup: ## check for a Rust toolchain, a C compiler, make and the headers of OpenSSL; add what rustup and apt can
 	@deploy/setup.sh
 
 build: setup ## build the programs (release)

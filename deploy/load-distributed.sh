@@ -64,9 +64,9 @@ for role in "${roles[@]}"; do
     target/release/platen serve --config "$dir/platen.toml" --roles "$role" --ports-file "$dir/$role.json" &
     pids+=($!)
 done
-for role in "${roles[@]}"; do
-    until [ -s "$dir/$role.json" ]; do
-        kill -0 "${pids[@]}"
+for at in "${!roles[@]}"; do
+    until [ -s "$dir/${roles[at]}.json" ]; do
+        kill -0 "${pids[at]}"
         sleep 0.1
     done
 done
