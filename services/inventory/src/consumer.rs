@@ -51,6 +51,7 @@ pub(crate) struct Inventory {
     /// Accounts of proxies and until when they hold, by tenant and device.
     accounts: Recent<String, (String, Instant)>,
     informs: Counter<u64>,
+    late: Counter<u64>,
     changes: Counter<u64>,
 }
 
@@ -87,6 +88,10 @@ impl Inventory {
             informs: deps.metrics.counter(
                 "platen.inventory.informs",
                 "Informs folded into device records",
+            ),
+            late: deps.metrics.counter(
+                "platen.inventory.informs.late",
+                "Informs that came after newer ones of their device, and changed nothing",
             ),
             changes: deps.metrics.counter(
                 "platen.inventory.device.changes",
@@ -151,6 +156,11 @@ impl Inventory {
         let mut following = Following::default();
         match sighting::fold(before.as_ref(), report, inform, record.version) {
             Sighting::Known => return Ok(()),
+            Sighting::Late => {
+                tracing::debug!(device = id, "an Inform came late; newer ones are known");
+                self.late.add(1, &[]);
+                return Ok(());
+            }
             Sighting::Refused { observed, news } => {
                 if let Some(reason) = news {
                     following.change(

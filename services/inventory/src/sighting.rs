@@ -1,6 +1,7 @@
 //! What an Inform makes of the device record. Pure.
 
 use platen_cwmp::event_code::EventCode;
+use platen_datamodel::time::was_said_before;
 use platen_proto::{
     event::v1::Inform, operation::v1::ParameterValue, report::v1::Report, store::v1::Observed,
 };
@@ -21,6 +22,8 @@ pub enum Sighting {
         /// Why, if nobody was told yet.
         news: Option<String>,
     },
+    /// It was said before what is known already: a straggler that was refused when the device sent it, or repeated by it since. What is known stays.
+    Late,
     /// The device was seen.
     Seen(Box<Seen>),
 }
@@ -81,6 +84,11 @@ pub fn fold(
         return Sighting::Refused { observed, news };
     }
 
+    let said = (inform.current_time.as_str(), report.time_us);
+    if was_said_before(said, (&before.device_time, before.last_inform_us)) {
+        return Sighting::Late;
+    }
+
     let mut after = before.clone();
     after.tenant.clone_from(&report.tenant);
     after.device.clone_from(&report.device);
@@ -94,6 +102,7 @@ pub fn fold(
     after.session.clone_from(&report.session);
     after.peer.clone_from(&report.peer);
     after.cwmp_minor = report.cwmp_minor;
+    after.device_time.clone_from(&inform.current_time);
     after.position = version;
     if after.first_inform_us == 0 {
         after.first_inform_us = report.time_us;
@@ -442,6 +451,29 @@ mod tests {
                 "{what}"
             );
         }
+    }
+
+    #[test]
+    fn a_straggler_changes_nothing() {
+        let at = |time: &str, value: &str| Inform {
+            current_time: time.into(),
+            ..inform(&[("Device.DeviceInfo.SoftwareVersion", value)])
+        };
+        let newer = at("2026-11-23T08:00:20Z", "2");
+        let known = seen(None, &report(START_US + 20_000_000), &newer, 8).observed;
+
+        let older = at("2026-11-23T08:00:00Z", "1");
+        for part in [0, 1] {
+            let straggler = Report {
+                part,
+                ..report(START_US)
+            };
+            assert_eq!(fold(Some(&known), &straggler, &older, 9), Sighting::Late);
+        }
+        // A clock that was set back, and edges whose clocks differ, make none.
+        seen(Some(&known), &report(START_US + 21_000_000), &older, 9);
+        let newest = at("2026-11-23T08:00:22Z", "3");
+        seen(Some(&known), &report(START_US + 18_000_000), &newest, 9);
     }
 
     #[test]

@@ -80,6 +80,13 @@ pub fn fold(
             quiet_until_us: now_us,
         };
     }
+    // A straggler: refused when the device sent it, or repeated by it since. Its values would go backwards, and those after it return.
+    let said = (readings.device_time.as_str(), report.time_us);
+    if time::was_said_before(said, (&last.device_time, last.receive_time_us)) {
+        return Decision::Nothing {
+            quiet_until_us: now_us,
+        };
+    }
     let unchanged = readings
         .values
         .iter()

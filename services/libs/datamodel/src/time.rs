@@ -73,6 +73,23 @@ pub fn parse(text: &str) -> Option<UnixSeconds> {
         .then_some(days * 86_400 + hour * 3_600 + minute * 60 + second - offset)
 }
 
+/// Two messages of a device whose clock was not set in between have as much time between them by its clock as by ours, but for so much.
+const AGREE_US: i64 = 60_000_000;
+
+/// Whether the first of two messages of a device was said before the second, by its own clock and by the clock of those who heard them
+/// (microseconds since 1970), which agree about how much earlier. Where either clock cannot tell, or one was set in between, it was not.
+#[must_use]
+pub fn was_said_before(first: (&str, i64), second: (&str, i64)) -> bool {
+    let (Some(first_said), Some(second_said)) = (parse(first.0), parse(second.0)) else {
+        return false;
+    };
+    let said_us = second_said
+        .saturating_sub(first_said)
+        .saturating_mul(1_000_000);
+    let heard_us = second.1.saturating_sub(first.1);
+    said_us > 0 && heard_us > 0 && said_us.saturating_sub(heard_us).abs() <= AGREE_US
+}
+
 /// Reads the octets of a DateAndTime (RFC 2579): local time without an offset counts as UTC. A year before 2000 says that the clock was
 /// never set (MAP-28).
 #[must_use]
@@ -125,6 +142,37 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_was_said_before_is_what_both_clocks_say() {
+        const HOUR_US: i64 = 3_600_000_000;
+        let noon = "2026-11-23T12:00:00Z";
+        for (first, second, expected) in [
+            (("2026-11-23T11:59:00Z", 0), (noon, 60_000_000), true),
+            // The clocks of two who hear differ a little.
+            (("2026-11-23T11:59:50Z", 0), (noon, 1), true),
+            (("2026-11-23T11:59:59Z", 5), (noon, 5), false),
+            ((noon, 0), (noon, 1_000_000), false),
+            ((noon, 0), ("2026-11-23T11:59:59Z", 1_000_000), false),
+            // It was set between the two.
+            (("1970-01-01T00:00:10Z", 0), (noon, 1_000_000), false),
+            (("2026-11-23T11:00:00Z", 0), (noon, 1_000_000), false),
+            (
+                ("1970-01-01T00:00:10Z", 0),
+                ("1970-01-01T01:00:10Z", HOUR_US),
+                true,
+            ),
+            ((UNKNOWN, 0), (noon, 1_000_000), false),
+            ((UNKNOWN, 0), (UNKNOWN, 1_000_000), false),
+            (("", 0), (noon, 1_000_000), false),
+        ] {
+            assert_eq!(
+                was_said_before(first, second),
+                expected,
+                "{first:?} {second:?}"
+            );
+        }
+    }
 
     #[test]
     fn times_are_written_and_read() {

@@ -314,6 +314,19 @@ fn a_report_of_some_meters_does_not_vouch_for_the_others() {
 }
 
 #[test]
+fn a_straggler_is_no_reading() {
+    let mut ledger = Ledger::default();
+    ledger.fold(&total(START_US, 5), 1);
+    ledger.fold(&total(START_US + 20_000_000, 7), 2);
+    let decision = ledger.fold(&total(START_US + 10_000_000, 6), 3);
+    assert!(matches!(decision, Decision::Nothing { .. }), "{decision:?}");
+    ledger.fold(&total(START_US + 30_000_000, 8), 4);
+    let none: &[String] = &[];
+    assert!(ledger.sets.values().all(|set| set.values[0].flags == none));
+    assert_eq!(ledger.sets.len(), 3);
+}
+
+#[test]
 fn a_clock_that_is_off_is_not_believed_but_recorded() {
     for (device_time, expect) in [
         ("2026-11-23T08:04:59Z", START_US + 299_000_000),
@@ -346,7 +359,11 @@ fn the_years_of_a_chain_never_go_back() {
     let end = START_US + (38 * 24 + 16) * HOUR_US - 1_000_000;
     let mut ledger = Ledger::default();
     ledger.fold(&total(end + 2_000_000, 5), 1);
-    ledger.fold(&total(end, 6), 2);
+    let mut next = total(end, 6);
+    if let Some(Body::Inform(inform)) = &mut next.body {
+        inform.current_time = time::format((end + 5_000_000) / 1_000_000);
+    }
+    ledger.fold(&next, 2);
     assert_eq!(
         ledger
             .sets
