@@ -135,7 +135,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves until `stop`; then accepts no more, lets every connection finish the request at hand, and returns when all are closed or `grace` is over
+    /// Serves until `stop`; then accepts only who has connected already, lets every connection finish the request at hand, and returns when all are closed or `grace` is over
     /// (what is open then is cut). A service that fails closes the connection without an answer.
     pub async fn serve<S, B>(
         self,
@@ -156,7 +156,8 @@ impl Listener {
         if let Some(tls) = &self.tls {
             tasks.spawn(tls.clone().follow_files(stop.clone()));
         }
-        while let Some((socket, peer, place)) = door.next(&self.socket, &stop).await {
+        let mut late = BACKLOG;
+        while let Some((socket, peer, place)) = door.next(&self.socket, &stop, &mut late).await {
             let door = Arc::clone(&door);
             let (tls, service) = (self.tls.clone(), service.clone());
             tasks.spawn(async move {
@@ -192,6 +193,9 @@ struct Door {
     open: UpDownCounter<i64>,
     refused: Counter<u64>,
 }
+
+/// Connections that the kernel keeps for a listener until they are accepted, as the standard library asks for; further ones are refused by it.
+const BACKLOG: usize = 1_024;
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -245,20 +249,27 @@ impl Door {
         );
     }
 
-    /// The next connection that has a place; `None`: stopped.
+    /// The next connection that has a place. After `stop`, who waits in the kernel's queue already is taken ([`BACKLOG`] at most): closing the socket
+    /// would reset what they sent. `None`: stopped, and nobody waits.
     async fn next(
         &self,
         socket: &TcpListener,
         stop: &CancellationToken,
+        late: &mut usize,
     ) -> Option<(TcpStream, SocketAddr, quota::Place)> {
         loop {
+            if stop.is_cancelled() {
+                *late = late.checked_sub(1)?;
+            }
             let free = tokio::select! {
-                () = stop.cancelled() => return None,
+                biased;
                 free = self.quota.free() => free,
+                () = stop.cancelled() => return None,
             };
             let accepted = tokio::select! {
-                () = stop.cancelled() => return None,
+                biased;
                 accepted = socket.accept() => accepted,
+                () = stop.cancelled() => return None,
             };
             match accepted {
                 Ok((stream, peer)) => match self.quota.take(free, peer.ip()) {

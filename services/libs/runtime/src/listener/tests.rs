@@ -206,6 +206,26 @@ async fn stopping_lets_the_request_at_hand_finish() {
 }
 
 #[tokio::test]
+async fn who_has_connected_before_the_stop_is_served() {
+    let running = start(echo(), None, Limits::default(), Duration::from_secs(30)).await;
+    // Nothing is awaited here, so nothing is accepted before the stop.
+    let mut waiting = std::net::TcpStream::connect(running.address).unwrap();
+    std::io::Write::write_all(
+        &mut waiting,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok",
+    )
+    .unwrap();
+    running.stop.cancel();
+
+    waiting.set_nonblocking(true).unwrap();
+    let mut answer = String::new();
+    let mut waiting = TcpStream::from_std(waiting).unwrap();
+    waiting.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    running.task.await.unwrap();
+}
+
+#[tokio::test]
 async fn after_the_grace_connections_are_cut() {
     let running = start(echo(), None, Limits::default(), Duration::from_millis(50)).await;
     let mut stuck = TcpStream::connect(running.address).await.unwrap();
