@@ -3,7 +3,7 @@
 use crate::{config::Config, instruments::Instruments, reach::Reach};
 use platen_bus::Log;
 use platen_proto::topic::Topic;
-use platen_runtime::Health;
+use platen_runtime::{Health, listener::Connection};
 use platen_sessions::Secret;
 use platen_store::{Error, Tables};
 use std::{
@@ -66,7 +66,7 @@ pub(crate) struct Admission {
     informs: Arc<AtomicUsize>,
     most_informs: usize,
     most_sessions: u64,
-    open: OpenSessions,
+    open: Arc<OpenSessions>,
     open_count: AtomicU64,
     draining: AtomicBool,
     unwell: AtomicBool,
@@ -75,18 +75,38 @@ pub(crate) struct Admission {
     shed_us: AtomicI64,
 }
 
-/// Open sessions, so far as this process knows: those of which it has answered a POST, until they end or time out.
+/// Open sessions that need this process: those of which it has answered a POST, until they end or time out; and if other processes can go on with
+/// them, until their connection ends.
 ///
 /// Bounded by admission: none is opened while there are too many, as counted each second.
 #[derive(Debug, Default)]
 struct OpenSessions {
-    /// Until when a session is open without another POST. In pieces, by the first byte of the secret, so that many cores seldom meet.
-    pieces: [Mutex<HashMap<Secret, Instant>>; 16],
+    /// In pieces, by the first byte of the secret, so that many cores seldom meet.
+    pieces: [Mutex<HashMap<Secret, Open>>; 16],
+}
+
+#[derive(Debug)]
+struct Open {
+    /// Until when the session is open without another POST.
+    until: Instant,
+    /// Number of the connection without which it is no longer this process's affair.
+    connection: Option<u64>,
 }
 
 impl OpenSessions {
-    fn insert(&self, secret: Secret, until: Instant) {
-        self.piece(&secret).insert(secret, until);
+    fn insert(&self, secret: Secret, open: Open) {
+        self.piece(&secret).insert(secret, open);
+    }
+
+    /// Removes a session unless it goes on without that connection.
+    fn leave(&self, secret: &Secret, connection: u64) {
+        let mut piece = self.piece(secret);
+        if piece
+            .get(secret)
+            .is_some_and(|open| open.connection == Some(connection))
+        {
+            piece.remove(secret);
+        }
     }
 
     fn remove(&self, secret: &Secret) {
@@ -95,9 +115,9 @@ impl OpenSessions {
 
     /// How many there are; those that have timed out go.
     fn count(&self, now: Instant) -> u64 {
-        let count = |piece: &Mutex<HashMap<Secret, Instant>>| {
+        let count = |piece: &Mutex<HashMap<Secret, Open>>| {
             let mut piece = lock(piece);
-            piece.retain(|_, until| *until > now);
+            piece.retain(|_, open| open.until > now);
             if piece.len() < piece.capacity() / 8 {
                 piece.shrink_to_fit();
             }
@@ -106,8 +126,25 @@ impl OpenSessions {
         self.pieces.iter().map(count).sum()
     }
 
-    fn piece(&self, secret: &Secret) -> MutexGuard<'_, HashMap<Secret, Instant>> {
+    fn piece(&self, secret: &Secret) -> MutexGuard<'_, HashMap<Secret, Open>> {
         lock(&self.pieces[usize::from(secret[0]) % self.pieces.len()])
+    }
+}
+
+/// The session that a connection is used for; when the connection ends, or is used for another one, the session has left.
+#[derive(Debug, Default, Clone)]
+struct Guest(Option<Arc<Stay>>);
+
+#[derive(Debug)]
+struct Stay {
+    sessions: Arc<OpenSessions>,
+    secret: Secret,
+    connection: u64,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.sessions.leave(&self.secret, self.connection);
     }
 }
 
@@ -133,7 +170,7 @@ impl Admission {
             informs: Arc::default(),
             most_informs: limits.informs_in_flight.max(1),
             most_sessions: limits.sessions.max(1),
-            open: OpenSessions::default(),
+            open: Arc::default(),
             open_count: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             unwell: AtomicBool::new(false),
@@ -169,9 +206,25 @@ impl Admission {
         Ok(Admitted(Arc::clone(&self.informs)))
     }
 
-    /// A POST of a session was answered, and the session goes on, for `idle` without another one.
-    pub(crate) fn goes_on(&self, secret: Secret, idle: Duration) {
-        self.open.insert(secret, Instant::now() + idle);
+    /// A POST of a session was answered, and the session goes on, for `idle` without another one; with `connection`, as this process's affair only
+    /// while that lasts.
+    pub(crate) fn goes_on(&self, secret: Secret, idle: Duration, connection: Option<&Connection>) {
+        let open = Open {
+            until: Instant::now() + idle,
+            connection: connection.map(|connection| connection.id),
+        };
+        self.open.insert(secret, open);
+        if let Some(connection) = connection {
+            connection.remembered(|guest: &mut Guest| {
+                if guest.0.as_ref().is_none_or(|stay| stay.secret != secret) {
+                    guest.0 = Some(Arc::new(Stay {
+                        sessions: Arc::clone(&self.open),
+                        secret,
+                        connection: connection.id,
+                    }));
+                }
+            });
+        }
     }
 
     /// A session has ended.
@@ -191,7 +244,12 @@ impl Admission {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// How many sessions are open, about.
+    /// Whether the process is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How many sessions are open that need this process, about.
     pub(crate) fn open_sessions(&self) -> u64 {
         self.open.count(Instant::now())
     }
@@ -295,16 +353,43 @@ mod tests {
         let open = OpenSessions::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
+        let insert = |secret, until| {
+            let connection = None;
+            open.insert(secret, Open { until, connection });
+        };
         for first in 0..=255 {
-            open.insert([first; 16], after(30));
+            insert([first; 16], after(30));
         }
         assert_eq!(open.count(start), 256);
 
         open.remove(&[7; 16]);
-        open.insert([8; 16], after(40));
+        insert([8; 16], after(40));
 
         assert_eq!(open.count(after(29)), 255);
         assert_eq!(open.count(after(30)), 1, "used again");
         assert_eq!(open.count(after(40)), 0);
+    }
+
+    #[test]
+    fn a_session_that_others_can_go_on_with_leaves_with_its_connection() {
+        let admission = Admission::new(&Config::default());
+        let connection = || Connection::new(([127, 0, 0, 1], 7547).into(), false);
+        let idle = Duration::from_secs(60);
+        let (first, second) = (connection(), connection());
+        admission.goes_on([1; 16], idle, Some(&first));
+        admission.goes_on([2; 16], idle, None);
+        assert_eq!(admission.open_sessions(), 2);
+
+        admission.goes_on([1; 16], idle, Some(&second));
+        drop(first);
+        assert_eq!(admission.open_sessions(), 2, "it has another connection");
+        admission.goes_on([3; 16], idle, Some(&second));
+        assert_eq!(
+            admission.open_sessions(),
+            2,
+            "the connection has another one"
+        );
+        drop(second);
+        assert_eq!(admission.open_sessions(), 1);
     }
 }

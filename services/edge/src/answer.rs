@@ -28,10 +28,15 @@ pub(crate) fn status(status: StatusCode) -> Answer {
 /// The same, and the connection is closed: the request was not read to its end.
 pub(crate) fn closing(of: StatusCode) -> Answer {
     let mut answer = status(of);
+    close(&mut answer);
+    answer
+}
+
+/// After this answer the connection is closed.
+pub(crate) fn close(answer: &mut Answer) {
     answer
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    answer
 }
 
 /// 503. The time is in seconds: devices without a clock cannot read a date.

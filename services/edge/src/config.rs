@@ -29,7 +29,7 @@ pub struct Config {
     pub limits: Limits,
     /// File transfers of devices.
     pub files: Files,
-    /// After being asked to end, open sessions have so long to finish.
+    /// After being asked to end, open sessions have so long to finish. Where there are other edges, a quarter of it passes in any case.
     #[serde(deserialize_with = "time")]
     pub drain: Duration,
 }

@@ -5,6 +5,7 @@ use crate::{
     answer::{self, Answer, Hangup},
     auth::Authenticator,
     config::Config,
+    exchange,
     files::Files,
     identity::Identities,
     instruments::Instruments,
@@ -14,6 +15,7 @@ use crate::{
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use platen_bus::Log;
+use platen_runtime::listener::Connection;
 use platen_sessions::DecidedMarks;
 use platen_store::Store;
 use std::{sync::Arc, time::Instant};
@@ -47,7 +49,13 @@ impl Edge {
     pub(crate) async fn serve(&self, request: Request<Incoming>) -> Result<Answer, Hangup> {
         let begun = Instant::now();
         let path = request.uri().path().to_owned();
-        let answer = match route(&path, self.config.default_tenant.as_deref()) {
+        // The device's next request is to find another edge, not a connection that is just being closed (SES-63).
+        let connection = self
+            .admission
+            .is_draining()
+            .then(|| request.extensions().get::<Connection>().cloned())
+            .flatten();
+        let mut answer = match route(&path, self.config.default_tenant.as_deref()) {
             Route::Cwmp(tenant) if request.method() == Method::POST => {
                 self.post(tenant, request).await
             }
@@ -59,6 +67,11 @@ impl Edge {
             },
             Route::Nowhere => Ok(answer::status(StatusCode::NOT_FOUND)),
         };
+        if let Ok(answer) = &mut answer
+            && connection.is_some_and(|connection| !exchange::is_companion(&connection))
+        {
+            answer::close(answer);
+        }
         let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
         self.instruments.request(status, begun.elapsed());
         answer

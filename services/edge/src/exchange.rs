@@ -165,6 +165,12 @@ impl Edge {
                 self.without_session(&context, bytes, cookie.is_some())
                     .await
             }
+            // What the device answers is not to be refused for good: it may send it again, and then be heard.
+            Found::Away if is_answer(&bytes) => Err(Hangup("the session cache is away")),
+            Found::Away => {
+                self.without_session(&context, bytes, cookie.is_some())
+                    .await
+            }
             Found::Busy => Err(Hangup("the session is busy")),
         }
     }
@@ -246,11 +252,11 @@ impl Edge {
                 self.publish_or_drop(&session, report).await?;
             }
         } else if let Step::Repeated(again) = step {
-            return self.repeat(session, again).await;
+            return self.repeat(context, session, again).await;
         }
         match turn {
             Turn::Reply => match session.machine.reply(acs::Answer::Usual) {
-                Ok(xml) => self.go_on(session, answer::envelope(xml)).await,
+                Ok(xml) => self.go_on(context, session, answer::envelope(xml)).await,
                 Err(error) => {
                     tracing::error!(%error, "a device's request could not be answered");
                     self.abandon(&session, "failed").await;
@@ -258,11 +264,11 @@ impl Edge {
                 }
             },
             Turn::Ours => match self.next_command(context, &mut session).await? {
-                Some(xml) => self.go_on(session, answer::envelope(xml)).await,
+                Some(xml) => self.go_on(context, session, answer::envelope(xml)).await,
                 None => Ok(self.end(session)),
             },
             Turn::NoContent => {
-                self.go_on(session, answer::status(StatusCode::NO_CONTENT))
+                self.go_on(context, session, answer::status(StatusCode::NO_CONTENT))
                     .await
             }
             // Answered above.
@@ -296,10 +302,7 @@ impl Edge {
         // Whoever sends an Inform is asked who they are before it is decoded, unless strangers are welcome.
         if context.authorization().is_none()
             && context.policy.enrolment == Enrolment::Closed
-            && bytes
-                .windows(b"Inform".len())
-                .take(16 << 10)
-                .any(|window| window == b"Inform")
+            && may_be_inform(&bytes)
         {
             self.instruments.authentication(Unproven::Missing.outcome());
             return Ok(self.challenge(context, false));
@@ -466,7 +469,7 @@ impl Edge {
         };
         let idle = self.idle(&session);
         self.sessions.put(&mut session, idle).await;
-        self.admission.goes_on(ticket.secret, idle);
+        self.note_open(context, ticket, idle).await;
         self.instruments
             .session_started(session.record.quarantine_reason.is_empty());
         self.instruments.rpc("in", "inform");
@@ -547,24 +550,44 @@ impl Edge {
     }
 
     /// Sends the answer before this one again (SES-60).
-    async fn repeat(&self, session: Session, again: Again) -> Result<Answer, Hangup> {
+    async fn repeat(
+        &self,
+        context: &Context,
+        session: Session,
+        again: Again,
+    ) -> Result<Answer, Hangup> {
         let answer = match again {
             Again::Envelope(xml) => answer::envelope(xml),
             Again::NoContent => answer::status(StatusCode::NO_CONTENT),
         };
-        self.go_on(session, answer).await
+        self.go_on(context, session, answer).await
     }
 
     /// Puts the session back and answers.
-    async fn go_on(&self, mut session: Session, answer: Answer) -> Result<Answer, Hangup> {
+    async fn go_on(
+        &self,
+        context: &Context,
+        mut session: Session,
+        answer: Answer,
+    ) -> Result<Answer, Hangup> {
         let idle = self.idle(&session);
         if !self.sessions.put_back(&mut session, idle).await {
             self.admission.ended(&session.ticket.secret);
             self.instruments.session_finished("replaced");
             return Err(Hangup("the device has opened another session"));
         }
-        self.admission.goes_on(session.ticket.secret, idle);
+        self.note_open(context, session.ticket, idle).await;
         Ok(answer)
+    }
+
+    /// A session goes on, for `idle` without another POST: here, or where the device's next connection leads.
+    async fn note_open(&self, context: &Context, ticket: Ticket, idle: Duration) {
+        let connection = self
+            .sessions
+            .is_shared(ticket.device)
+            .await
+            .then_some(&context.connection);
+        self.admission.goes_on(ticket.secret, idle, connection);
     }
 
     /// Ends the session: 204. Nobody waits for its removal.
@@ -699,6 +722,11 @@ struct Opening {
     has_cookie: bool,
 }
 
+/// Whether the connection is all that tells whose session it is.
+pub(crate) fn is_companion(connection: &Connection) -> bool {
+    connection.remembered(|companion: &mut Companion| companion.session.is_some())
+}
+
 /// The session of a device that returns no cookies, if this connection is known to be one's.
 fn companion(connection: &Connection, authorization: Option<&HeaderValue>) -> Option<Ticket> {
     let (ticket, owner) =
@@ -707,6 +735,19 @@ fn companion(connection: &Connection, authorization: Option<&HeaderValue>) -> Op
         .and_then(auth::username)
         .is_none_or(|name| name == owner);
     is_owner.then_some(ticket)
+}
+
+/// Whether a POST can only belong to a session: it is not empty, and no Inform, which could open one.
+fn is_answer(bytes: &[u8]) -> bool {
+    !bytes.iter().all(u8::is_ascii_whitespace) && !may_be_inform(bytes)
+}
+
+/// Whether the beginning of a POST has the name of the RPC in it.
+fn may_be_inform(bytes: &[u8]) -> bool {
+    bytes
+        .windows(b"Inform".len())
+        .take(16 << 10)
+        .any(|window| window == b"Inform")
 }
 
 /// Decodes a POST; a large one outside the threads that serve connections.

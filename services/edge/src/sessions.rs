@@ -44,6 +44,8 @@ pub(crate) enum Found {
     Busy,
     /// There is none.
     Gone,
+    /// The cache is away, and it is not kept here: another try may find it.
+    Away,
 }
 
 impl Sessions {
@@ -124,6 +126,7 @@ impl Sessions {
                     return Found::Taken(session);
                 }
                 Copy::Gone => return Found::Gone,
+                Copy::Away => return Found::Away,
                 Copy::Busy { .. } if waited => return Found::Busy,
                 Copy::Busy { here: true, .. } => &self.own,
                 Copy::Busy { here: false, .. } => &*self.cache,
@@ -155,7 +158,7 @@ impl Sessions {
             Ok(Taken::Gone) => Copy::Gone,
             Err(error) => {
                 tracing::debug!(%error, "a session lies in a cache that is away, if anywhere");
-                Copy::Gone
+                Copy::Away
             }
         }
     }
@@ -184,7 +187,7 @@ impl Sessions {
             // This edge has taken it there and could not store it back, or another one is ahead.
             Copy::Busy { turn, .. } => turn < own.record.turn,
             // It never arrived there, or was lost, or the cache is away; or the device has opened another one.
-            Copy::Gone => !matches!(
+            Copy::Gone | Copy::Away => !matches!(
                 self.cache.look(ticket.device).await,
                 Ok(Presence::Waiting | Presence::Busy)
             ),
@@ -212,6 +215,17 @@ impl Sessions {
             return found;
         }
         self.cache.look(device).await.unwrap_or(Presence::None)
+    }
+
+    /// Whether there may be other edges.
+    pub(crate) fn are_shared(&self) -> bool {
+        self.cache.is_shared()
+    }
+
+    /// Whether other edges can go on with the device's session.
+    pub(crate) async fn is_shared(&self, device: DeviceHash) -> bool {
+        self.cache.is_shared()
+            && (!self.may_keep() || matches!(self.own.look(device).await, Ok(Presence::None)))
     }
 
     async fn keep(&self, ticket: Ticket, record: Bytes, idle: Duration) {
@@ -253,6 +267,8 @@ enum Copy {
         turn: u32,
     },
     Gone,
+    /// The cache cannot be asked.
+    Away,
 }
 
 /// Numbers a session's further reports so that they collide with no other copy's. Numbers only grow; a session of the longest duration has room for

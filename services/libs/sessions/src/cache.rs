@@ -43,6 +43,9 @@ pub enum Presence {
 /// The session cache. One record per device; a newer session overwrites it.
 #[async_trait]
 pub trait SessionCache: Send + Sync + fmt::Debug + 'static {
+    /// Whether other processes see the same sessions, so that one can go on there.
+    fn is_shared(&self) -> bool;
+
     /// Stores a session's record, waiting; overwrites whatever the device had. Gone after `idle` without another call.
     async fn put(
         &self,

@@ -161,6 +161,10 @@ impl MemoryCache {
 
 #[async_trait]
 impl SessionCache for MemoryCache {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn put(
         &self,
         device: DeviceHash,

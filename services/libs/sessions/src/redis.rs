@@ -3,7 +3,7 @@
 //! A session is one string under one key: its state, its secret, its record. What has to look before it writes is a script, so every call is one round
 //! trip. Every key expires by itself. Nothing here is worth keeping: a server that starts empty costs the sessions that were open.
 //!
-//! A call takes [`RedisConfig::timeout`] at most. Once one has failed, further ones fail at once until the server answers again; it is asked in the
+//! A call takes [`RedisConfig::timeout`] at most; it is generous, because whoever gives up early breaks sessions that may go on anywhere. Once one has failed, further ones fail at once until the server answers again; it is asked in the
 //! background, by a script that writes, so that a server that is loading, full, or a replica counts as away.
 
 mod address;
@@ -19,7 +19,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// The longest [`RedisConfig::timeout`].
-pub const MAX_TIMEOUT: Duration = Duration::from_millis(500);
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Marks live this long.
 const MARK: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ impl RedisConfig {
             sentinel_password: None,
             ca: None,
             client: None,
-            timeout: Duration::from_millis(300),
+            timeout: Duration::from_secs(2),
         }
     }
 }
@@ -221,6 +221,10 @@ fn milliseconds(time: Duration) -> u64 {
 
 #[async_trait]
 impl SessionCache for RedisCache {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn put(
         &self,
         device: DeviceHash,

@@ -24,6 +24,11 @@ pub enum Call {
 
 /// What a test does about calls.
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
+    /// Whether the cache is to look like one that others use, too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// A call on its way to the cache; with an error it does not get there.
     ///
     /// # Errors
@@ -71,6 +76,10 @@ impl Watched {
 
 #[async_trait]
 impl SessionCache for Watched {
+    fn is_shared(&self) -> bool {
+        self.cache.is_shared() || self.watch.is_shared()
+    }
+
     async fn put(
         &self,
         device: DeviceHash,
