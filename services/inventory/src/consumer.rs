@@ -51,7 +51,7 @@ pub(crate) struct Inventory {
     /// Accounts of proxies and until when they hold, by tenant and device.
     accounts: Recent<String, (String, Instant)>,
     informs: Counter<u64>,
-    late: Counter<u64>,
+    copies: Counter<u64>,
     changes: Counter<u64>,
 }
 
@@ -89,9 +89,9 @@ impl Inventory {
                 "platen.inventory.informs",
                 "Informs folded into device records",
             ),
-            late: deps.metrics.counter(
-                "platen.inventory.informs.late",
-                "Informs that came after newer ones of their device, and changed nothing",
+            copies: deps.metrics.counter(
+                "platen.inventory.inform.copies",
+                "Copies of Informs that came behind newer ones of their device, and changed nothing",
             ),
             changes: deps.metrics.counter(
                 "platen.inventory.device.changes",
@@ -156,10 +156,9 @@ impl Inventory {
         let mut following = Following::default();
         match sighting::fold(before.as_ref(), report, inform, record.version) {
             Sighting::Known => return Ok(()),
-            Sighting::Late => {
-                tracing::debug!(device = id, "an Inform came late; newer ones are known");
-                self.late.add(1, &[]);
-                return Ok(());
+            Sighting::Copy(observed) => {
+                self.copies.add(1, &[]);
+                following.observed = Some(*observed);
             }
             Sighting::Refused { observed, news } => {
                 if let Some(reason) = news {

@@ -1,7 +1,7 @@
 //! What an Inform makes of the device record. Pure.
 
+use bytes::Bytes;
 use platen_cwmp::event_code::EventCode;
-use platen_datamodel::time::was_said_before;
 use platen_proto::{
     event::v1::Inform, operation::v1::ParameterValue, report::v1::Report, store::v1::Observed,
 };
@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 
 /// A device's clock that is further off than this may stand still: two Informs with the same time are then not the same Inform. µs.
 const SANE_CLOCK_US: i64 = 86_400_000_000;
+
+/// Informs before the last one of which copies are recognised, and the bytes of their hashes by which they are.
+const EARLIER: usize = 4;
+const SHORT: usize = 8;
 
 /// What follows from an Inform.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +26,9 @@ pub enum Sighting {
         /// Why, if nobody was told yet.
         news: Option<String>,
     },
-    /// It was said before what is known already: a straggler that was refused when the device sent it, or repeated by it since. What is known stays.
-    Late,
+    /// A copy of an Inform that was folded in before newer ones: it was on its way when its device had no answer and sent it again. What is known
+    /// stays; the record notes the session.
+    Copy(Box<Observed>),
     /// The device was seen.
     Seen(Box<Seen>),
 }
@@ -84,9 +89,17 @@ pub fn fold(
         return Sighting::Refused { observed, news };
     }
 
-    let said = (inform.current_time.as_str(), report.time_us);
-    if was_said_before(said, (&before.device_time, before.last_inform_us)) {
-        return Sighting::Late;
+    let parameters_hash = hash_parameters(&inform.parameters);
+    let inform_hash = hash_inform(report, inform, &parameters_hash);
+    let is_sane = || has_sane_clock(inform, report.time_us);
+    // Whether the device is trusted is news, whatever it says.
+    let is_as_before = report.quarantine_reason == before.quarantine_reason;
+    if report.part == 0 && is_as_before && is_earlier(&before, &inform_hash) && is_sane() {
+        return Sighting::Copy(Box::new(Observed {
+            repeated_session: report.session.clone(),
+            position: version,
+            ..before
+        }));
     }
 
     let mut after = before.clone();
@@ -102,7 +115,6 @@ pub fn fold(
     after.session.clone_from(&report.session);
     after.peer.clone_from(&report.peer);
     after.cwmp_minor = report.cwmp_minor;
-    after.device_time.clone_from(&inform.current_time);
     after.position = version;
     if after.first_inform_us == 0 {
         after.first_inform_us = report.time_us;
@@ -114,12 +126,13 @@ pub fn fold(
     }
     describe(&mut after, &inform.parameters);
 
-    let parameters_hash = hash_parameters(&inform.parameters);
     let (is_event, parameters) = if report.part == 0 {
         after.last_events.clone_from(&inform.events);
-        let inform_hash = hash_inform(report, inform, &parameters_hash);
-        let repeated = before.inform_hash == inform_hash.as_slice()
-            && (inform.retry_count > 0 || has_sane_clock(inform, report.time_us));
+        let is_same = before.inform_hash == inform_hash.as_slice();
+        let repeated = is_same && (inform.retry_count > 0 || is_sane());
+        if !is_same {
+            after.earlier_informs = earlier(&before);
+        }
         after.repeated_session = if repeated {
             report.session.clone()
         } else {
@@ -156,6 +169,24 @@ pub fn fold(
         parameters,
         observed: after,
     }))
+}
+
+/// Whether the Inform is one of those before the last one.
+fn is_earlier(before: &Observed, inform_hash: &[u8; 32]) -> bool {
+    before.inform_hash != inform_hash.as_slice()
+        && before
+            .earlier_informs
+            .chunks(SHORT)
+            .any(|earlier| earlier == &inform_hash[..SHORT])
+}
+
+/// The Informs before the next one.
+fn earlier(before: &Observed) -> Bytes {
+    let last = before.inform_hash.iter().take(SHORT);
+    last.chain(&before.earlier_informs)
+        .take(SHORT * EARLIER)
+        .copied()
+        .collect()
 }
 
 /// Takes from reported parameters what the device record shows.
@@ -454,26 +485,37 @@ mod tests {
     }
 
     #[test]
-    fn a_straggler_changes_nothing() {
-        let at = |time: &str, value: &str| Inform {
-            current_time: time.into(),
-            ..inform(&[("Device.DeviceInfo.SoftwareVersion", value)])
+    fn a_copy_that_comes_behind_newer_informs_changes_nothing() {
+        let at = |second: u64| Inform {
+            current_time: format!("2026-11-23T08:00:{second:02}Z"),
+            ..inform(&[("Device.DeviceInfo.SoftwareVersion", &second.to_string())])
         };
-        let newer = at("2026-11-23T08:00:20Z", "2");
-        let known = seen(None, &report(START_US + 20_000_000), &newer, 8).observed;
-
-        let older = at("2026-11-23T08:00:00Z", "1");
-        for part in [0, 1] {
-            let straggler = Report {
-                part,
-                ..report(START_US)
-            };
-            assert_eq!(fold(Some(&known), &straggler, &older, 9), Sighting::Late);
+        let mut known = None;
+        for second in 0..=5 {
+            let time_us = START_US + second as i64 * 1_000_000;
+            let next = seen(known.as_ref(), &report(time_us), &at(second), second + 1);
+            assert!(next.is_event);
+            known = Some(next.observed);
         }
-        // A clock that was set back, and edges whose clocks differ, make none.
-        seen(Some(&known), &report(START_US + 21_000_000), &older, 9);
-        let newest = at("2026-11-23T08:00:22Z", "3");
-        seen(Some(&known), &report(START_US + 18_000_000), &newest, 9);
+        let known = known.unwrap();
+
+        let woken = report(START_US + 40_000_000);
+        for second in 1..5 {
+            let Sighting::Copy(after) = fold(Some(&known), &woken, &at(second), 9) else {
+                panic!("{second}");
+            };
+            let expected = Observed {
+                repeated_session: woken.session.clone(),
+                position: 9,
+                ..known.clone()
+            };
+            assert_eq!(*after, expected);
+        }
+        // The last one is repeated as ever, one long ago is forgotten, and a clock that stands still tells nothing.
+        assert!(!seen(Some(&known), &woken, &at(5), 9).is_event);
+        assert!(seen(Some(&known), &woken, &at(0), 9).is_event);
+        let days_off = report(START_US + 2 * SANE_CLOCK_US);
+        assert!(seen(Some(&known), &days_off, &at(3), 9).is_event);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! From a report to the ledger: which reading set follows, if any. Pure.
 
 use crate::reading::{MeterReading, Readings};
+use bytes::Bytes;
 use platen_datamodel::{meter::Meter, time};
 use platen_proto::{
     metering::v1::Quality,
-    report::v1::Report,
+    report::v1::{Report, report::Body},
     store::v1::{LedgerHead, MeterValue, ReadingSet},
 };
 use platen_store::ledger;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The value is below its predecessor: a reset, a roll-over, another board, another device (MET-06, MET-07).
@@ -17,6 +19,9 @@ pub const IMPLAUSIBLE: &str = "IMPLAUSIBLE";
 /// The value is back at or above what it was before it had gone backwards: the low values between were probably wrong, and counting from them
 /// would bill pages twice.
 pub const RETURNED: &str = "RETURNED";
+/// The value is below its predecessor, and was read before it: its Inform was refused, and reached the log all the same behind a newer one. Values that
+/// come next are compared with the predecessor.
+pub const LATE: &str = "LATE";
 /// The meter comes from another parameter than before (MET-07: a new epoch).
 pub const SOURCE_CHANGED: &str = "SOURCE_CHANGED";
 /// Meters of one report contradict each other (MET-11).
@@ -34,6 +39,12 @@ const SEEN_INTERVAL_US: i64 = 3_600_000_000;
 const CHECKPOINT_US: i64 = 86_400_000_000;
 /// Meters that a head remembers; those not reported for the longest time go first. A device has some 24 per imaging service.
 const MOST_METERS: usize = 2_048;
+
+/// Informs of which copies are recognised, and the bytes of their fingerprints by which they are.
+const EARLIER: usize = 4;
+const SHORT: usize = 8;
+/// A device's clock that is further off than this may stand still: two Informs with the same time are then not the same Inform. µs.
+const SANE_CLOCK_US: i64 = 86_400_000_000;
 
 /// What follows from a report.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,9 +91,7 @@ pub fn fold(
             quiet_until_us: now_us,
         };
     }
-    // A straggler: refused when the device sent it, or repeated by it since. Its values would go backwards, and those after it return.
-    let said = (readings.device_time.as_str(), report.time_us);
-    if time::was_said_before(said, (&last.device_time, last.receive_time_us)) {
+    if is_copy(head, report, readings) {
         return Decision::Nothing {
             quiet_until_us: now_us,
         };
@@ -144,15 +153,25 @@ fn append(head: &LedgerHead, report: &Report, readings: &Readings, version: u64)
             .map_or(i64::MIN, |last| last.receive_time_us),
     );
     let inconsistent = inconsistent(&readings.values);
+    let current_time = current_time(report);
+    let is_late = current_time.is_some_and(|current_time| {
+        time::was_said_before(
+            (current_time, report.time_us),
+            (&head.current_time, head.heard_us),
+        )
+    });
     let values: Vec<MeterValue> = readings
         .values
         .iter()
         .map(|reading| {
-            let mut flags = flags(head, reading, receive_time_us);
+            let mut flags = flags(head, reading, receive_time_us, is_late);
             if inconsistent.contains(&(reading.instance, reading.meter)) {
                 flags.push(INCONSISTENT);
             }
             let quality = match reading.quality {
+                Quality::Actual | Quality::Unspecified | Quality::Stale if flags == [LATE] => {
+                    Quality::Stale
+                }
                 Quality::Actual | Quality::Unspecified if flags.is_empty() => Quality::Actual,
                 Quality::Stale | Quality::Estimated if flags.is_empty() => {
                     flags.push(REPORTED);
@@ -193,12 +212,19 @@ fn append(head: &LedgerHead, report: &Report, readings: &Readings, version: u64)
         .to_vec()
         .into();
     let quiet_until_us = (receive_time_us + SEEN_INTERVAL_US).min(next_month_us(receive_time_us));
+    let newest = current_time.filter(|_| !is_late);
     let head = LedgerHead {
         sequence: set.sequence,
         hash: set.hash.clone(),
         values: remember(head, &set),
         last: Some(set),
         position: version,
+        current_time: newest.unwrap_or(&head.current_time).to_owned(),
+        heard_us: newest.map_or(head.heard_us, |_| report.time_us),
+        earlier: current_time.map_or_else(
+            || head.earlier.clone(),
+            |current_time| earlier(head, current_time, readings),
+        ),
     };
     Decision::Append {
         head,
@@ -206,8 +232,68 @@ fn append(head: &LedgerHead, report: &Report, readings: &Readings, version: u64)
     }
 }
 
+/// CurrentTime, if the report is an Inform.
+fn current_time(report: &Report) -> Option<&str> {
+    match report.body.as_ref()? {
+        Body::Inform(inform) => Some(&inform.current_time),
+        _ => None,
+    }
+}
+
+/// Whether this is one of the last Informs again, behind newer ones: an edge that stood still had it, and its device has long sent it elsewhere.
+fn is_copy(head: &LedgerHead, report: &Report, readings: &Readings) -> bool {
+    let Some(current_time) = current_time(report) else {
+        return false;
+    };
+    let is_sane = || {
+        time::parse(current_time).is_some_and(|said| {
+            let said_us = said.saturating_mul(1_000_000);
+            said_us.saturating_sub(report.time_us).abs() <= SANE_CLOCK_US
+        })
+    };
+    // Hashed only where it matters: values that are not below what is known are no copy's, or change nothing.
+    let is_below = |reading: &MeterReading| {
+        known(head, &reading.source).is_some_and(|known| reading.value < known.value)
+    };
+    readings.values.iter().any(is_below) && is_sane() && {
+        let copied = fingerprint(current_time, readings);
+        head.earlier.chunks(SHORT).any(|earlier| earlier == copied)
+    }
+}
+
+/// The fingerprints of the last Informs from here on.
+fn earlier(head: &LedgerHead, current_time: &str, readings: &Readings) -> Bytes {
+    fingerprint(current_time, readings)
+        .iter()
+        .chain(&head.earlier)
+        .take(SHORT * EARLIER)
+        .copied()
+        .collect()
+}
+
+/// What an Inform has in common with its copies.
+fn fingerprint(current_time: &str, readings: &Readings) -> [u8; SHORT] {
+    let mut hasher = Sha256::new();
+    hasher.update((current_time.len() as u64).to_be_bytes());
+    hasher.update(current_time);
+    for reading in &readings.values {
+        hasher.update((reading.source.len() as u64).to_be_bytes());
+        hasher.update(&reading.source);
+        hasher.update(reading.value.to_be_bytes());
+    }
+    let hash = hasher.finalize();
+    let mut short = [0; SHORT];
+    short.copy_from_slice(&hash[..SHORT]);
+    short
+}
+
 /// Why a value does not simply continue what is known of its meter.
-fn flags(head: &LedgerHead, reading: &MeterReading, now_us: i64) -> Vec<&'static str> {
+fn flags(
+    head: &LedgerHead,
+    reading: &MeterReading,
+    now_us: i64,
+    is_late: bool,
+) -> Vec<&'static str> {
     let Some(known) = known(head, &reading.source) else {
         let moved = head.values.iter().any(|known| {
             Meter::from_path(&known.source) == Some((reading.meter, reading.instance))
@@ -220,7 +306,7 @@ fn flags(head: &LedgerHead, reading: &MeterReading, now_us: i64) -> Vec<&'static
     };
     let mut flags = Vec::new();
     if reading.value < known.value {
-        flags.push(BACKWARDS);
+        flags.push(if is_late { LATE } else { BACKWARDS });
     } else {
         let elapsed_us = u128::from(
             now_us
@@ -283,7 +369,8 @@ fn remember(head: &LedgerHead, set: &ReadingSet) -> Vec<MeterValue> {
         .iter()
         .map(|value| (value.source.as_str(), value.clone()))
         .collect();
-    for value in &set.values {
+    let continues = |value: &&MeterValue| !value.flags.iter().any(|flag| flag == LATE);
+    for value in set.values.iter().filter(continues) {
         let peak = values
             .get(value.source.as_str())
             .map_or(0, |known| known.peak)

@@ -8,7 +8,7 @@ mod fold;
 mod reading;
 
 pub use fold::{
-    BACKWARDS, Decision, IMPLAUSIBLE, INCONSISTENT, REPORTED, RETURNED, SOURCE_CHANGED, fold,
+    BACKWARDS, Decision, IMPLAUSIBLE, INCONSISTENT, LATE, REPORTED, RETURNED, SOURCE_CHANGED, fold,
 };
 pub use reading::{MeterReading, Readings};
 

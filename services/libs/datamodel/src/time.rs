@@ -73,11 +73,12 @@ pub fn parse(text: &str) -> Option<UnixSeconds> {
         .then_some(days * 86_400 + hour * 3_600 + minute * 60 + second - offset)
 }
 
-/// Two messages of a device whose clock was not set in between have as much time between them by its clock as by ours, but for so much.
+/// Between two messages of a device as much time has passed by its clock as by ours, but for so much; else one of the clocks was set.
 const AGREE_US: i64 = 60_000_000;
 
-/// Whether the first of two messages of a device was said before the second, by its own clock and by the clock of those who heard them
-/// (microseconds since 1970), which agree about how much earlier. Where either clock cannot tell, or one was set in between, it was not.
+/// Whether the first of two messages of a device seems to have been said before the second: by its own clock and by the clock of those who heard them
+/// (microseconds since 1970), which agree within a minute about how much earlier. A clock that was set in between by less than that, or one that is
+/// both the device's and ours, can deceive: nothing may be lost by it.
 #[must_use]
 pub fn was_said_before(first: (&str, i64), second: (&str, i64)) -> bool {
     let (Some(first_said), Some(second_said)) = (parse(first.0), parse(second.0)) else {
