@@ -63,6 +63,7 @@ impl Shed {
 /// What admission is decided by.
 #[derive(Debug)]
 pub(crate) struct Admission {
+    posts: Arc<AtomicUsize>,
     informs: Arc<AtomicUsize>,
     most_informs: usize,
     most_sessions: u64,
@@ -75,8 +76,7 @@ pub(crate) struct Admission {
     shed_us: AtomicI64,
 }
 
-/// Open sessions that need this process: those of which it has answered a POST, until they end or time out; and if other processes can go on with
-/// them, until their connection ends.
+/// Open sessions, so far as this process knows: those of which it has answered a POST, until they end or time out.
 ///
 /// Bounded by admission: none is opened while there are too many, as counted each second.
 #[derive(Debug, Default)]
@@ -91,6 +91,8 @@ struct Open {
     until: Instant,
     /// Number of the connection without which it is no longer this process's affair.
     connection: Option<u64>,
+    /// That connection has ended.
+    has_left: bool,
 }
 
 impl OpenSessions {
@@ -98,15 +100,21 @@ impl OpenSessions {
         self.piece(&secret).insert(secret, open);
     }
 
-    /// Removes a session unless it goes on without that connection.
+    /// A session goes on without that connection, if it was its last one.
     fn leave(&self, secret: &Secret, connection: u64) {
-        let mut piece = self.piece(secret);
-        if piece
-            .get(secret)
-            .is_some_and(|open| open.connection == Some(connection))
+        if let Some(open) = self.piece(secret).get_mut(secret)
+            && open.connection == Some(connection)
         {
-            piece.remove(secret);
+            open.has_left = true;
         }
+    }
+
+    /// How many need this process.
+    fn staying(&self) -> usize {
+        let staying = |piece: &Mutex<HashMap<Secret, Open>>| {
+            lock(piece).values().filter(|open| !open.has_left).count()
+        };
+        self.pieces.iter().map(staying).sum()
     }
 
     fn remove(&self, secret: &Secret) {
@@ -153,11 +161,18 @@ fn lock<T>(piece: &Mutex<T>) -> MutexGuard<'_, T> {
     piece.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An Inform is being answered, until this is dropped.
+/// Something is being answered, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Admitted(Arc<AtomicUsize>);
+pub(crate) struct AtHand(Arc<AtomicUsize>);
 
-impl Drop for Admitted {
+impl AtHand {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for AtHand {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -167,6 +182,7 @@ impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
         let limits = &config.limits;
         Self {
+            posts: Arc::default(),
             informs: Arc::default(),
             most_informs: limits.informs_in_flight.max(1),
             most_sessions: limits.sessions.max(1),
@@ -200,10 +216,9 @@ impl Admission {
     }
 
     /// Lets an Inform in.
-    pub(crate) fn admit(&self, now_us: i64) -> Result<Admitted, Shed> {
+    pub(crate) fn admit(&self, now_us: i64) -> Result<AtHand, Shed> {
         self.check(now_us)?;
-        self.informs.fetch_add(1, Ordering::Relaxed);
-        Ok(Admitted(Arc::clone(&self.informs)))
+        Ok(AtHand::new(&self.informs))
     }
 
     /// A POST of a session was answered, and the session goes on, for `idle` without another one; with `connection`, as this process's affair only
@@ -212,6 +227,7 @@ impl Admission {
         let open = Open {
             until: Instant::now() + idle,
             connection: connection.map(|connection| connection.id),
+            has_left: false,
         };
         self.open.insert(secret, open);
         if let Some(connection) = connection {
@@ -249,9 +265,20 @@ impl Admission {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// How many sessions are open that need this process, about.
+    /// How many sessions are open, about.
     pub(crate) fn open_sessions(&self) -> u64 {
         self.open.count(Instant::now())
+    }
+
+    /// How many of them need this process, and POSTs that it has at hand.
+    pub(crate) fn at_hand(&self) -> usize {
+        self.open_sessions();
+        self.open.staying() + self.posts.load(Ordering::Relaxed)
+    }
+
+    /// A POST is being answered, until what this returns is dropped.
+    pub(crate) fn post(&self) -> AtHand {
+        AtHand::new(&self.posts)
     }
 
     /// Looks at log, store and sessions again and again, until `stop`.
@@ -354,8 +381,12 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let insert = |secret, until| {
-            let connection = None;
-            open.insert(secret, Open { until, connection });
+            let open_until = Open {
+                until,
+                connection: None,
+                has_left: false,
+            };
+            open.insert(secret, open_until);
         };
         for first in 0..=255 {
             insert([first; 16], after(30));
@@ -371,25 +402,27 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_others_can_go_on_with_leaves_with_its_connection() {
+    fn a_session_that_others_can_go_on_with_needs_nobody_after_its_connection() {
         let admission = Admission::new(&Config::default());
         let connection = || Connection::new(([127, 0, 0, 1], 7547).into(), false);
         let idle = Duration::from_secs(60);
         let (first, second) = (connection(), connection());
         admission.goes_on([1; 16], idle, Some(&first));
         admission.goes_on([2; 16], idle, None);
-        assert_eq!(admission.open_sessions(), 2);
+        assert_eq!(admission.at_hand(), 2);
 
         admission.goes_on([1; 16], idle, Some(&second));
         drop(first);
-        assert_eq!(admission.open_sessions(), 2, "it has another connection");
+        assert_eq!(admission.at_hand(), 2, "it has another connection");
         admission.goes_on([3; 16], idle, Some(&second));
-        assert_eq!(
-            admission.open_sessions(),
-            2,
-            "the connection has another one"
-        );
+        assert_eq!(admission.at_hand(), 2, "the connection has another one");
         drop(second);
-        assert_eq!(admission.open_sessions(), 1);
+        assert_eq!(admission.at_hand(), 1);
+        assert_eq!(admission.open_sessions(), 3, "somewhere");
+
+        let post = admission.post();
+        assert_eq!(admission.at_hand(), 2);
+        drop(post);
+        assert_eq!(admission.at_hand(), 1);
     }
 }

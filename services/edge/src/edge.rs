@@ -49,14 +49,13 @@ impl Edge {
     pub(crate) async fn serve(&self, request: Request<Incoming>) -> Result<Answer, Hangup> {
         let begun = Instant::now();
         let path = request.uri().path().to_owned();
-        // The device's next request is to find another edge, not a connection that is just being closed (SES-63).
-        let connection = self
-            .admission
-            .is_draining()
+        // Where there are other edges, the device's next request is to find one of them, not a connection that is just being closed (SES-63).
+        let connection = (self.admission.is_draining() && self.sessions.are_shared())
             .then(|| request.extensions().get::<Connection>().cloned())
             .flatten();
         let mut answer = match route(&path, self.config.default_tenant.as_deref()) {
             Route::Cwmp(tenant) if request.method() == Method::POST => {
+                let _at_hand = self.admission.post();
                 self.post(tenant, request).await
             }
             Route::Cwmp(_) => Ok(not_allowed("POST")),

@@ -166,7 +166,9 @@ impl Edge {
                     .await
             }
             // What the device answers is not to be refused for good: it may send it again, and then be heard.
-            Found::Away if is_answer(&bytes) => Err(Hangup("the session cache is away")),
+            Found::Away if is_answer(bytes.clone(), context.headers()).await => {
+                Err(Hangup("the session cache is away"))
+            }
             Found::Away => {
                 self.without_session(&context, bytes, cookie.is_some())
                     .await
@@ -302,7 +304,10 @@ impl Edge {
         // Whoever sends an Inform is asked who they are before it is decoded, unless strangers are welcome.
         if context.authorization().is_none()
             && context.policy.enrolment == Enrolment::Closed
-            && may_be_inform(&bytes)
+            && bytes
+                .windows(b"Inform".len())
+                .take(16 << 10)
+                .any(|window| window == b"Inform")
         {
             self.instruments.authentication(Unproven::Missing.outcome());
             return Ok(self.challenge(context, false));
@@ -737,17 +742,12 @@ fn companion(connection: &Connection, authorization: Option<&HeaderValue>) -> Op
     is_owner.then_some(ticket)
 }
 
-/// Whether a POST can only belong to a session: it is not empty, and no Inform, which could open one.
-fn is_answer(bytes: &[u8]) -> bool {
-    !bytes.iter().all(u8::is_ascii_whitespace) && !may_be_inform(bytes)
-}
-
-/// Whether the beginning of a POST has the name of the RPC in it.
-fn may_be_inform(bytes: &[u8]) -> bool {
-    bytes
-        .windows(b"Inform".len())
-        .take(16 << 10)
-        .any(|window| window == b"Inform")
+/// Whether a POST makes sense in a session alone: it says something, and is no Inform, which could open one.
+async fn is_answer(bytes: Bytes, headers: &HeaderMap) -> bool {
+    !bytes.iter().all(u8::is_ascii_whitespace)
+        && read_post(bytes, headers)
+            .await
+            .is_ok_and(|post| post.inform().is_none())
 }
 
 /// Decodes a POST; a large one outside the threads that serve connections.

@@ -248,7 +248,7 @@ async fn drain(edge: &Edge) {
         Duration::ZERO
     };
     loop {
-        let open = edge.admission.open_sessions();
+        let open = edge.admission.at_hand();
         if open == 0 && begun.elapsed() >= least {
             return;
         }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use platen_cwmp::{
     cpe,
     event_code::EventCode,
-    rpc::{CpeResponse, GetParameterValuesResponse, ParameterValue},
+    rpc::{CpeResponse, GetParameterValuesResponse, ParameterValue, ValueType},
 };
 use platen_edge::Config;
 use platen_proto::{
@@ -205,9 +205,19 @@ async fn with_the_cache_away_sessions_live_in_the_edges_own_memory() {
 #[tokio::test]
 async fn an_answer_to_a_session_in_a_cache_that_is_away_can_be_sent_again() {
     let (bed, cache) = switched().await;
-    bed.enqueue("1", "op", reboot("op"), |_| {}).await;
+    // The answer has a name in it that looks like what opens a session.
+    let path = "Device.ManagementServer.PeriodicInformInterval";
+    let read = GetParameterValues {
+        paths: vec![path.into()],
+    };
+    bed.enqueue("1", "op", Action::GetParameterValues(read), |_| {})
+        .await;
     let mut device = Device::connect(bed.address, "1", "secret").await;
-    let late = call(&mut device).await;
+    let value = ParameterValue::new(path, "600", ValueType::UnsignedInt);
+    let answer = GetParameterValuesResponse {
+        parameters: vec![value],
+    };
+    let late = answered(&mut device, CpeResponse::GetParameterValues(answer)).await;
 
     cache.away.store(true, Ordering::SeqCst);
     assert!(device.post_plain(&[], &late).await.is_none(), "no answer");
@@ -241,6 +251,11 @@ async fn a_session_that_could_not_be_put_back_goes_on() {
 
 /// Opens a session, gets the command that is queued, and returns the answer to it.
 async fn call(device: &mut Device) -> Vec<u8> {
+    answered(device, CpeResponse::Reboot).await
+}
+
+/// The same, with this answer.
+async fn answered(device: &mut Device, answer: CpeResponse) -> Vec<u8> {
     let (mut session, reply) = device.open(&[EventCode::Periodic]).await;
     let cpe::Next::Post(empty) = Device::take(&mut session, &reply) else {
         panic!("{reply:?}")
@@ -249,7 +264,7 @@ async fn call(device: &mut Device) -> Vec<u8> {
     let cpe::Next::Serve(_) = Device::take(&mut session, &reply) else {
         panic!("{reply:?}")
     };
-    session.respond(Ok(CpeResponse::Reboot)).unwrap()
+    session.respond(Ok(answer)).unwrap()
 }
 
 #[tokio::test]

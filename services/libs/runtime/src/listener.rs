@@ -156,8 +156,7 @@ impl Listener {
         if let Some(tls) = &self.tls {
             tasks.spawn(tls.clone().follow_files(stop.clone()));
         }
-        let mut late = BACKLOG;
-        while let Some((socket, peer, place)) = door.next(&self.socket, &stop, &mut late).await {
+        let serve = |(socket, peer, place)| {
             let door = Arc::clone(&door);
             let (tls, service) = (self.tls.clone(), service.clone());
             tasks.spawn(async move {
@@ -166,8 +165,16 @@ impl Listener {
                 door.open.add(-1, &door.labels);
                 drop(place);
             });
+        };
+        while let Some(guest) = door.next(&self.socket, &stop).await {
+            serve(guest);
         }
-        drop(self.socket);
+        match door.rest(self.socket) {
+            Ok(rest) => rest.into_iter().for_each(serve),
+            Err(error) => {
+                tracing::warn!(listener = self.name, %error, "who was about to connect is lost");
+            }
+        }
         tasks.close();
         if timeout(grace, tasks.wait()).await.is_err() {
             tracing::debug!(
@@ -194,8 +201,11 @@ struct Door {
     refused: Counter<u64>,
 }
 
-/// Connections that the kernel keeps for a listener until they are accepted, as the standard library asks for; further ones are refused by it.
-const BACKLOG: usize = 1_024;
+/// Those who wait when a listener stops are accepted for so long at most: others may go on to connect.
+const REST: Duration = Duration::from_millis(200);
+
+/// A connection that is stopped before its first request waits so long for that.
+const FIRST: Duration = Duration::from_secs(1);
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -249,27 +259,20 @@ impl Door {
         );
     }
 
-    /// The next connection that has a place. After `stop`, who waits in the kernel's queue already is taken ([`BACKLOG`] at most): closing the socket
-    /// would reset what they sent. `None`: stopped, and nobody waits.
+    /// The next connection that has a place; `None`: stopped.
     async fn next(
         &self,
         socket: &TcpListener,
         stop: &CancellationToken,
-        late: &mut usize,
     ) -> Option<(TcpStream, SocketAddr, quota::Place)> {
         loop {
-            if stop.is_cancelled() {
-                *late = late.checked_sub(1)?;
-            }
             let free = tokio::select! {
-                biased;
-                free = self.quota.free() => free,
                 () = stop.cancelled() => return None,
+                free = self.quota.free() => free,
             };
             let accepted = tokio::select! {
-                biased;
-                accepted = socket.accept() => accepted,
                 () = stop.cancelled() => return None,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => match self.quota.take(free, peer.ip()) {
@@ -285,6 +288,34 @@ impl Door {
                 }
             }
         }
+    }
+
+    /// Who waits in the kernel's queue once the listener has stopped, as far as there are places: closing the socket would reset what they sent.
+    fn rest(
+        &self,
+        socket: TcpListener,
+    ) -> std::io::Result<Vec<(TcpStream, SocketAddr, quota::Place)>> {
+        // The kernel is asked itself: what it has not yet told of, Tokio would wait for.
+        let socket = socket.into_std()?;
+        let begun = std::time::Instant::now();
+        let mut rest = Vec::new();
+        while begun.elapsed() < REST
+            && let Some(free) = self.quota.try_free()
+        {
+            match socket.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true)?;
+                    match self.quota.take(free, peer.ip()) {
+                        Some(place) => rest.push((TcpStream::from_std(stream)?, peer, place)),
+                        None => self.refuse("per_peer"),
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if is_of_one_connection(&error) => self.refuse("aborted"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(rest)
     }
 
     async fn admit<S, B>(&self, socket: TcpStream, peer: SocketAddr, tls: Option<Tls>, service: S)
@@ -325,6 +356,7 @@ impl Door {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let phase = Arc::new(Phase::default());
+        let of_connection = Arc::clone(&phase);
         let io = Timed::new(io, Arc::clone(&phase), self.deadlines);
         let peer = connection.peer;
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
@@ -347,12 +379,19 @@ impl Door {
             }
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
+        let stopped = async {
+            self.stop.cancelled().await;
+            // hyper closes a connection that has had no request, even if one is on its way.
+            let _ = timeout(FIRST, of_connection.begun()).await;
+        };
+        let mut stopped = pin!(stopped);
         let mut stopping = false;
         let ended = loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => break ended,
                 () = self.cut.cancelled() => return,
-                () = self.stop.cancelled(), if !stopping => {
+                () = stopped.as_mut(), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }

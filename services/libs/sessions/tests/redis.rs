@@ -11,7 +11,7 @@
 
 use platen_sessions::{
     DecidedMarks, Presence, SessionCache, Taken, conformance,
-    redis::{MAX_TIMEOUT, RedisCache, RedisConfig, RedisMarks, open},
+    redis::{RedisCache, RedisConfig, RedisMarks, open},
 };
 use std::{
     net::SocketAddr,
@@ -274,7 +274,11 @@ async fn a_server_that_says_nothing_is_away_until_it_answers_again() {
     gate.open.send_replace(false);
     let begun = Instant::now();
     assert!(put().await.is_err());
-    assert!(begun.elapsed() < MAX_TIMEOUT, "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < 5 * config.timeout,
+        "{:?}",
+        begun.elapsed()
+    );
     // From now on it is known, and nobody waits for it.
     let begun = Instant::now();
     for _ in 0..1_000 {
@@ -282,7 +286,11 @@ async fn a_server_that_says_nothing_is_away_until_it_answers_again() {
         assert!(marks.wait("s", 0, PATIENCE).await.is_err());
         assert!(cache.wait_idle([1; 16], PATIENCE).await.is_err());
     }
-    assert!(begun.elapsed() < MAX_TIMEOUT, "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < 5 * config.timeout,
+        "{:?}",
+        begun.elapsed()
+    );
     let why = cache.check().unwrap_err().to_string();
     assert!(why.contains("no answer within 100ms"), "{why}");
 

@@ -6,7 +6,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -14,6 +14,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -30,6 +31,9 @@ pub(super) struct Phase {
     requests: AtomicUsize,
     multiplexed: AtomicBool,
     ambiguous: AtomicBool,
+    /// Rung with the first request, once and for all.
+    first: OnceLock<()>,
+    bell: Notify,
 }
 
 /// A request is being answered, until this is dropped.
@@ -39,6 +43,9 @@ pub(super) struct Turn(Arc<Phase>);
 impl Phase {
     pub(super) fn begin(this: &Arc<Self>, version: Version) -> Turn {
         this.requests.fetch_add(1, Ordering::Relaxed);
+        if this.first.set(()).is_ok() {
+            this.bell.notify_one();
+        }
         if version == Version::HTTP_2 {
             this.multiplexed.store(true, Ordering::Relaxed);
         }
@@ -48,6 +55,13 @@ impl Phase {
     /// Whether the head of the request at hand had two lengths.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the first request. For one waiter.
+    pub(super) async fn begun(&self) {
+        while self.first.get().is_none() {
+            self.bell.notified().await;
+        }
     }
 
     fn is_busy(&self) -> bool {

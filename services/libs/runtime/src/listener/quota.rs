@@ -42,6 +42,11 @@ impl Quota {
             .expect("invariant: the semaphore is never closed")
     }
 
+    /// A place, if one is free now.
+    pub(super) fn try_free(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
     /// Gives the place to a peer; `None`: it has as many as it may have.
     pub(super) fn take(&self, permit: OwnedSemaphorePermit, peer: IpAddr) -> Option<Place> {
         let peer = one_peer(peer);
