@@ -13,12 +13,12 @@ export PLATEN_FAULT_SECONDS=${PLATEN_FAULT_SECONDS:-1800}
 mkdir -p "$PLATEN_BACKENDS_DIR"
 PLATEN_BACKENDS_DIR=$(cd "$PLATEN_BACKENDS_DIR" && pwd)
 
-# Clocks of single processes, and cuts of the network.
-if [ ! -e /usr/sbin/nft ] || ! ls /usr/lib/*/faketime >/dev/null 2>&1; then
+# Cuts of the network.
+if [ ! -e /usr/sbin/nft ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get install --yes --quiet faketime nftables >/dev/null
+        apt-get install --yes --quiet nftables >/dev/null
     else
-        echo "test-faults.sh: without faketime and nftables some faults are skipped; Debian and Ubuntu: apt-get install faketime nftables" >&2
+        echo "test-faults.sh: without nftables some faults are skipped; Debian and Ubuntu: apt-get install nftables" >&2
     fi
 fi
 

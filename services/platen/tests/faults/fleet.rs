@@ -20,7 +20,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Artifacts that there are to download: a device gets them one after the other.
@@ -43,6 +46,7 @@ pub(crate) struct Fleet {
     /// Ends the sessions, once nothing is left to tell.
     leaving: CancellationToken,
     tally: Arc<Tally>,
+    pace: watch::Sender<Duration>,
 }
 
 /// How many sessions went how.
@@ -126,6 +130,7 @@ impl Fleet {
             .await;
         let (closing, leaving) = (CancellationToken::new(), CancellationToken::new());
         let tally = Arc::new(Tally::default());
+        let pace = watch::Sender::new(plan.pace);
         let mut devices = JoinSet::new();
         let mut ids = Vec::with_capacity(plan.devices);
         for (number, (serial_number, credentials)) in registered.into_iter().enumerate() {
@@ -133,7 +138,12 @@ impl Fleet {
             let random = StdRng::seed_from_u64(seed ^ (number as u64 + 1) << 20);
             let device = Device::new(&serial_number, peer, Arc::clone(recorder), random);
             ids.push(device.id().to_owned());
-            devices.spawn(live(device, plan.pace, Arc::clone(&tally), leaving.clone()));
+            devices.spawn(live(
+                device,
+                pace.subscribe(),
+                Arc::clone(&tally),
+                leaving.clone(),
+            ));
         }
         let clerk = Clerk {
             api: api.clone(),
@@ -151,7 +161,13 @@ impl Fleet {
             closing,
             leaving,
             tally,
+            pace,
         }
+    }
+
+    /// From here on devices pause so long between two sessions, on average.
+    pub(crate) fn pace(&self, pace: Duration) {
+        self.pace.send_replace(pace);
     }
 
     /// How sessions have gone so far.
@@ -230,22 +246,26 @@ pub(crate) fn operations(recorder: &Recorder) -> Vec<String> {
 /// A device calls until it may leave and has nothing to tell.
 async fn live(
     mut device: Device,
-    pace: Duration,
+    mut pace: watch::Receiver<Duration>,
     tally: Arc<Tally>,
     leaving: CancellationToken,
 ) -> Device {
     // Not all at once.
-    let mut wait = device.wait(pace);
+    let mut wait = device.wait(*pace.borrow_and_update());
     loop {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            Ok(()) = pace.changed() => {
+                wait = device.wait(*pace.borrow_and_update());
+                continue;
+            }
             () = leaving.cancelled(), if device.is_settled() => return device,
         }
         tally.count(device.call().await);
         if leaving.is_cancelled() && device.is_settled() {
             return device;
         }
-        wait = device.wait(pace);
+        wait = device.wait(*pace.borrow_and_update());
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -92,11 +93,10 @@ impl Member {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         if self.skew != 0 {
-            let library = faketime().expect("invariant: clocks are set only where faketime is");
+            let library = clock().expect("invariant: clocks are set only where they can be");
             command
                 .env("LD_PRELOAD", library)
-                .env("FAKETIME", format!("{:+}s", self.skew))
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+                .env("PLATEN_CLOCK_AHEAD", self.skew.to_string());
         }
         self.state = State::Running(command.spawn().unwrap());
     }
@@ -216,15 +216,19 @@ impl Drop for Member {
     }
 }
 
-/// The library that shifts a process's clock, if it is installed.
-pub(crate) fn faketime() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?;
-    let mut folders: Vec<PathBuf> = folders
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    folders.push("/usr/lib".into());
-    folders
-        .into_iter()
-        .map(|folder| folder.join("faketime/libfaketimeMT.so.1"))
-        .find(|library| library.exists())
+/// The library that shifts a process's clock (`clock.c`); `None`: there is no C compiler.
+pub(crate) fn clock() -> Option<&'static Path> {
+    static BUILT: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock.so");
+        let built = Command::new("cc")
+            .args(["-O2", "-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/clock.c"))
+            .output()
+            .ok()?;
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "clock.c: {said}");
+        Some(library)
+    });
+    BUILT.as_deref()
 }

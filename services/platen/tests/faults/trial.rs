@@ -7,7 +7,7 @@ use crate::{
     evidence,
     fleet::{Fleet, Plan},
     ledger::{Entry, Recorder},
-    member::faketime,
+    member::clock,
     script::{Fault, Parts},
 };
 use platen_bus::embedded::EmbeddedLog;
@@ -45,9 +45,9 @@ impl Trial {
             Form::Embedded { .. } => Vec::new(),
             Form::Distributed(backends) => backends.nodes(),
         };
-        let clocks = faketime().is_some();
+        let clocks = clock().is_some();
         if !clocks {
-            println!("skipped: no process has another clock without the package faketime");
+            println!("skipped: no process has another clock without a C compiler");
         }
         Parts {
             members: members.map(|member| member.name.clone()).collect(),
