@@ -1,6 +1,6 @@
-//! A small disk that can be filled, for the data directory of one process.
+//! Disks that fill up, are slow, or fail, under the data of one process.
 
-use crate::{deployment::Form, eventually::within, fleet::Plan, trial::Trial};
+use crate::{deployment::Form, eventually::within, fleet::Plan, member::preload, trial::Trial};
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -8,6 +8,15 @@ use std::{
     process::Command,
     time::Duration,
 };
+
+const PLAN: Plan = Plan {
+    devices: 20,
+    pace: Duration::from_millis(500),
+    operations: Duration::from_secs(1),
+};
+
+/// EIO of Linux.
+const INPUT_OUTPUT_ERROR: i32 = 5;
 
 /// A file system of so many bytes in memory. Gone when dropped.
 struct Disk {
@@ -81,15 +90,10 @@ async fn flt_20_the_disk_is_full() {
     let Some(disk) = Disk::mount(&dir.path().join("disk"), 768 << 20) else {
         return;
     };
-    let plan = Plan {
-        devices: 20,
-        pace: Duration::from_millis(500),
-        operations: Duration::from_secs(1),
-    };
     let form = Form::Embedded {
         data: Some(disk.path.join("data")),
     };
-    let mut trial = Trial::begin(name, form, plan, 1).await;
+    let mut trial = Trial::begin(name, form, PLAN, 1).await;
     let before = trial.fleet.rate(Duration::from_secs(4)).await;
     for left in [32 << 20, 0] {
         let ballast = disk.fill(left);
@@ -116,6 +120,58 @@ async fn flt_20_the_disk_is_full() {
         trial.deployment.all_alive();
         fs::remove_file(ballast).unwrap();
         trial.recorder.remark("there is room again");
+        trial.deployment.heal().await;
+        let patience = Duration::from_secs(60);
+        trial.fleet.reaches(0.9 * before, patience).await;
+    }
+    trial.verdict().await;
+}
+
+/// Every sync takes long, some so long that devices give up: whoever was answered was answered by a disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn flt_21_the_disk_is_slow() {
+    if preload().is_none() {
+        println!("skipped: flt_21 needs a C compiler");
+        return;
+    }
+    let trial = Trial::begin("flt_21_slow", Form::Embedded { data: None }, PLAN, 1).await;
+    let before = trial.fleet.rate(Duration::from_secs(4)).await;
+    let patience = Duration::from_secs(60);
+    for longer in [300, 2_000, 8_000].map(Duration::from_millis) {
+        trial
+            .recorder
+            .remark(&format!("every sync takes {longer:?} longer"));
+        trial.deployment.members[0].disturb_disk(longer, 0);
+        trial.fleet.rate(Duration::from_secs(10)).await;
+        trial.deployment.members[0].leave_disk();
+        let took = trial.fleet.reaches(0.9 * before, patience).await;
+        trial.recorder.remark(&format!(
+            "nine tenths of the sessions again after {:.1} s",
+            took.as_secs_f64()
+        ));
+    }
+    trial.verdict().await;
+}
+
+/// Syncs fail: what is on the disk is not known any more, so nothing is acknowledged until the process has begun anew and read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn flt_21_the_disk_fails() {
+    if preload().is_none() {
+        println!("skipped: flt_21 needs a C compiler");
+        return;
+    }
+    let mut trial = Trial::begin("flt_21_fails", Form::Embedded { data: None }, PLAN, 1).await;
+    let before = trial.fleet.rate(Duration::from_secs(4)).await;
+    for _ in 0..3 {
+        trial.recorder.remark("syncs fail");
+        trial.deployment.members[0].disturb_disk(Duration::ZERO, INPUT_OUTPUT_ERROR);
+        within(
+            "the process ends, rather than go on with a journal whose state nobody knows",
+            Duration::from_secs(20),
+            async || trial.deployment.members[0].has_ended().then_some(()),
+        )
+        .await;
+        trial.deployment.members[0].leave_disk();
         trial.deployment.heal().await;
         let patience = Duration::from_secs(60);
         trial.fleet.reaches(0.9 * before, patience).await;

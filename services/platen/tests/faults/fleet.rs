@@ -202,16 +202,20 @@ impl Fleet {
         let mut open: Vec<String> = operations(&self.recorder);
         let placed = open.len();
         while !open.is_empty() && begin.elapsed() < SETTLED_WITHIN {
-            let mut left = Vec::new();
-            for operation in open {
-                let found = self.api.find(&format!("operations/{operation}")).await;
-                let state = found.as_ref().and_then(|found| found["state"].as_str());
-                // One that is unknown is the checker's affair.
-                if state.is_some_and(|state| !crate::check::Kept::is_terminal(state)) {
-                    left.push(operation);
-                }
-            }
-            open = left;
+            let api = &self.api;
+            open = stream::iter(open)
+                .map(|operation| async move {
+                    let found = api.find(&format!("operations/{operation}")).await;
+                    let state = found.as_ref().and_then(|found| found["state"].as_str());
+                    // One that is unknown is the checker's affair.
+                    state
+                        .is_some_and(|state| !crate::check::Kept::is_terminal(state))
+                        .then_some(operation)
+                })
+                .buffer_unordered(8)
+                .filter_map(std::future::ready)
+                .collect()
+                .await;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         self.recorder.remark(&format!(

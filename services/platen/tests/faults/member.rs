@@ -25,6 +25,8 @@ pub(crate) struct Member {
     log: PathBuf,
     /// Seconds by which its clock is ahead of others.
     skew: i64,
+    /// What its disk is to do with a sync; nothing else, where there is no such file.
+    disk: PathBuf,
     state: State,
     http: reqwest::Client,
 }
@@ -60,6 +62,7 @@ impl Member {
             arguments,
             log: folder.join(format!("{name}.log")),
             skew: 0,
+            disk: folder.join(format!("{name}.disk")),
             state: State::Down,
         }
     }
@@ -67,6 +70,19 @@ impl Member {
     /// From its next start on its clock is so many seconds ahead.
     pub(crate) const fn skew(&mut self, seconds: i64) {
         self.skew = seconds;
+    }
+
+    /// From now on every sync takes so much longer, and fails if that is said (an errno).
+    pub(crate) fn disturb_disk(&self, longer: Duration, failure: i32) {
+        // Whoever reads meanwhile finds the one or the other.
+        let new = self.disk.with_extension("new");
+        fs::write(&new, format!("{} {failure}\n", longer.as_millis())).unwrap();
+        fs::rename(new, &self.disk).unwrap();
+    }
+
+    /// Its disk is as it was.
+    pub(crate) fn leave_disk(&self) {
+        fs::remove_file(&self.disk).unwrap();
     }
 
     /// Starts it, if it is down.
@@ -92,11 +108,11 @@ impl Member {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        if self.skew != 0 {
-            let library = clock().expect("invariant: clocks are set only where they can be");
+        if let Some(library) = preload() {
             command
                 .env("LD_PRELOAD", library)
-                .env("PLATEN_CLOCK_AHEAD", self.skew.to_string());
+                .env("PLATEN_CLOCK_AHEAD", self.skew.to_string())
+                .env("PLATEN_DISK", &self.disk);
         }
         self.state = State::Running(command.spawn().unwrap());
     }
@@ -216,18 +232,21 @@ impl Drop for Member {
     }
 }
 
-/// The library that shifts a process's clock (`clock.c`); `None`: there is no C compiler.
-pub(crate) fn clock() -> Option<&'static Path> {
+/// What gives a process another clock and another disk (`preload.c`); `None`: there is no C compiler.
+pub(crate) fn preload() -> Option<&'static Path> {
     static BUILT: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock.so");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload.so");
         let built = Command::new("cc")
             .args(["-O2", "-shared", "-fPIC", "-o"])
             .arg(&library)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/clock.c"))
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/faults/preload.c"
+            ))
             .output()
             .ok()?;
         let said = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "clock.c: {said}");
+        assert!(built.status.success(), "preload.c: {said}");
         Some(library)
     });
     BUILT.as_deref()

@@ -7,7 +7,7 @@ use crate::{
     evidence,
     fleet::{Fleet, Plan},
     ledger::{Entry, Recorder},
-    member::clock,
+    member::preload,
     script::{Fault, Parts},
 };
 use platen_bus::embedded::EmbeddedLog;
@@ -45,7 +45,7 @@ impl Trial {
             Form::Embedded { .. } => Vec::new(),
             Form::Distributed(backends) => backends.nodes(),
         };
-        let clocks = clock().is_some();
+        let clocks = preload().is_some();
         if !clocks {
             println!("skipped: no process has another clock without a C compiler");
         }

@@ -1,9 +1,14 @@
-/* Gives the process into which it is preloaded a clock that is PLATEN_CLOCK_AHEAD seconds ahead (behind, if negative).
+/* Gives the process into which it is preloaded another clock and another disk:
  *
- * The package faketime does not do: librdkafka waits by cnd_timedwait until a time of day, which faketime leaves alone, so that a clock that is
+ * - PLATEN_CLOCK_AHEAD: seconds that its clock is ahead (behind, if negative);
+ * - PLATEN_DISK: a file that may have two numbers in it at any time, milliseconds that every sync takes longer, and what it fails with (errno, or 0).
+ *
+ * The package faketime does not do for clocks: librdkafka waits by cnd_timedwait until a time of day, which faketime leaves alone, so that a clock that is
  * ahead makes every wait so much longer, and one that is behind makes it spin. A clock that is really off does neither. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
 #include <threads.h>
@@ -32,7 +37,7 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone) {
     (void)zone;
     struct timespec exact;
     int failed = clock_gettime(CLOCK_REALTIME, &exact);
-    if (!failed && now) {
+    if (!failed) {
         now->tv_sec = exact.tv_sec;
         now->tv_usec = exact.tv_nsec / 1000;
     }
@@ -53,3 +58,30 @@ int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct
     kernels.tv_sec -= ahead();
     return real(condition, mutex, &kernels);
 }
+
+/* What the file says is done; 0: the disk is to do it now. */
+static int disturbed(void) {
+    const char *path = getenv("PLATEN_DISK");
+    FILE *file = path ? fopen(path, "re") : NULL;
+    if (!file) return 0;
+    long milliseconds = 0;
+    int failure = 0;
+    int said = fscanf(file, "%ld %d", &milliseconds, &failure);
+    fclose(file);
+    if (said != 2) return 0;
+    struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    nanosleep(&pause, NULL);
+    return failure;
+}
+
+static int synced(const char *call, int file) {
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, call);
+    int failure = disturbed();
+    if (!failure) return real(file);
+    errno = failure;
+    return -1;
+}
+
+int fsync(int file) { return synced("fsync", file); }
+
+int fdatasync(int file) { return synced("fdatasync", file); }
