@@ -1,18 +1,11 @@
 //! What an Inform makes of the device record. Pure.
 
-use bytes::Bytes;
-use platen_cwmp::event_code::EventCode;
+use platen_cwmp::{date_time::DateTime, event_code::EventCode};
 use platen_proto::{
     event::v1::Inform, operation::v1::ParameterValue, report::v1::Report, store::v1::Observed,
 };
+use platen_store::copies;
 use sha2::{Digest, Sha256};
-
-/// A device's clock that is further off than this may stand still: two Informs with the same time are then not the same Inform. µs.
-const SANE_CLOCK_US: i64 = 86_400_000_000;
-
-/// Informs before the last one of which copies are recognised, and the bytes of their hashes by which they are.
-const EARLIER: usize = 4;
-const SHORT: usize = 8;
 
 /// What follows from an Inform.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,7 +87,9 @@ pub fn fold(
     let is_sane = || has_sane_clock(inform, report.time_us);
     // Whether the device is trusted is news, whatever it says.
     let is_as_before = report.quarantine_reason == before.quarantine_reason;
-    if report.part == 0 && is_as_before && is_earlier(&before, &inform_hash) && is_sane() {
+    let is_last = before.inform_hash == inform_hash.as_slice();
+    let is_copy = !is_last && copies::is_known(&before.earlier_informs, &inform_hash);
+    if report.part == 0 && is_as_before && is_copy && is_sane() {
         return Sighting::Copy(Box::new(Observed {
             repeated_session: report.session.clone(),
             position: version,
@@ -128,10 +123,10 @@ pub fn fold(
 
     let (is_event, parameters) = if report.part == 0 {
         after.last_events.clone_from(&inform.events);
-        let is_same = before.inform_hash == inform_hash.as_slice();
-        let repeated = is_same && (inform.retry_count > 0 || is_sane());
-        if !is_same {
-            after.earlier_informs = earlier(&before);
+        let repeated = is_last && (inform.retry_count > 0 || is_sane());
+        if !is_last {
+            let earlier = copies::remember(&before.earlier_informs, &before.inform_hash);
+            after.earlier_informs = earlier.into();
         }
         after.repeated_session = if repeated {
             report.session.clone()
@@ -169,24 +164,6 @@ pub fn fold(
         parameters,
         observed: after,
     }))
-}
-
-/// Whether the Inform is one of those before the last one.
-fn is_earlier(before: &Observed, inform_hash: &[u8; 32]) -> bool {
-    before.inform_hash != inform_hash.as_slice()
-        && before
-            .earlier_informs
-            .chunks(SHORT)
-            .any(|earlier| earlier == &inform_hash[..SHORT])
-}
-
-/// The Informs before the next one.
-fn earlier(before: &Observed) -> Bytes {
-    let last = before.inform_hash.iter().take(SHORT);
-    last.chain(&before.earlier_informs)
-        .take(SHORT * EARLIER)
-        .copied()
-        .collect()
 }
 
 /// Takes from reported parameters what the device record shows.
@@ -295,8 +272,8 @@ fn add(hasher: &mut Sha256, text: &str) {
 }
 
 fn has_sane_clock(inform: &Inform, now_us: i64) -> bool {
-    let time = platen_cwmp::date_time::DateTime::from_text(inform.current_time.as_str()).time();
-    time.is_some_and(|time| (time.as_microsecond().saturating_sub(now_us)).abs() <= SANE_CLOCK_US)
+    let said = DateTime::from_text(inform.current_time.as_str()).time();
+    copies::tells_time(said.map(|time| time.as_second()), now_us)
 }
 
 #[cfg(test)]
@@ -514,7 +491,7 @@ mod tests {
         // The last one is repeated as ever, one long ago is forgotten, and a clock that stands still tells nothing.
         assert!(!seen(Some(&known), &woken, &at(5), 9).is_event);
         assert!(seen(Some(&known), &woken, &at(0), 9).is_event);
-        let days_off = report(START_US + 2 * SANE_CLOCK_US);
+        let days_off = report(START_US + 2 * 86_400_000_000);
         assert!(seen(Some(&known), &days_off, &at(3), 9).is_event);
     }
 

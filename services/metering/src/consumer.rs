@@ -23,7 +23,6 @@ use platen_store::{
 };
 use prost::Message;
 use prost_types::Timestamp;
-use sha2::{Digest, Sha256};
 use std::{fmt::Write as _, sync::Arc};
 
 /// Keeps the ledgers of the devices whose partitions it owns.
@@ -66,7 +65,7 @@ impl Metering {
         let Some(readings) = Readings::of(report) else {
             return Ok(());
         };
-        let values = fingerprint(&readings);
+        let values = readings.fingerprint();
         let key = &record.record.key;
         if let Some(quiet) = self.quiet.get(key).await
             && quiet.values == values
@@ -156,20 +155,6 @@ impl Handler for Metering {
         }
         Ok(())
     }
-}
-
-fn fingerprint(readings: &Readings) -> [u8; 16] {
-    let mut hasher = Sha256::new();
-    for reading in &readings.values {
-        hasher.update((reading.source.len() as u64).to_be_bytes());
-        hasher.update(&reading.source);
-        hasher.update(reading.value.to_be_bytes());
-        hasher.update(i32::from(reading.quality).to_be_bytes());
-    }
-    let hash = hasher.finalize();
-    let mut short = [0; 16];
-    short.copy_from_slice(&hash[..16]);
-    short
 }
 
 /// The READING event of a set; its id follows from the set's hash, so the same set has the same event for ever.

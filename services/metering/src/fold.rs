@@ -1,14 +1,13 @@
 //! From a report to the ledger: which reading set follows, if any. Pure.
 
 use crate::reading::{MeterReading, Readings};
-use bytes::Bytes;
 use platen_datamodel::{meter::Meter, time};
 use platen_proto::{
     metering::v1::Quality,
     report::v1::{Report, report::Body},
     store::v1::{LedgerHead, MeterValue, ReadingSet},
 };
-use platen_store::ledger;
+use platen_store::{copies, ledger};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -39,12 +38,6 @@ const SEEN_INTERVAL_US: i64 = 3_600_000_000;
 const CHECKPOINT_US: i64 = 86_400_000_000;
 /// Meters that a head remembers; those not reported for the longest time go first. A device has some 24 per imaging service.
 const MOST_METERS: usize = 2_048;
-
-/// Informs of which copies are recognised, and the bytes of their fingerprints by which they are.
-const EARLIER: usize = 4;
-const SHORT: usize = 8;
-/// A device's clock that is further off than this may stand still: two Informs with the same time are then not the same Inform. µs.
-const SANE_CLOCK_US: i64 = 86_400_000_000;
 
 /// What follows from a report.
 #[derive(Debug, Clone, PartialEq)]
@@ -223,7 +216,9 @@ fn append(head: &LedgerHead, report: &Report, readings: &Readings, version: u64)
         heard_us: newest.map_or(head.heard_us, |_| report.time_us),
         earlier: current_time.map_or_else(
             || head.earlier.clone(),
-            |current_time| earlier(head, current_time, readings),
+            |current_time| {
+                copies::remember(&head.earlier, &inform_hash(current_time, readings)).into()
+            },
         ),
     };
     Decision::Append {
@@ -245,46 +240,22 @@ fn is_copy(head: &LedgerHead, report: &Report, readings: &Readings) -> bool {
     let Some(current_time) = current_time(report) else {
         return false;
     };
-    let is_sane = || {
-        time::parse(current_time).is_some_and(|said| {
-            let said_us = said.saturating_mul(1_000_000);
-            said_us.saturating_sub(report.time_us).abs() <= SANE_CLOCK_US
-        })
-    };
     // Hashed only where it matters: values that are not below what is known are no copy's, or change nothing.
     let is_below = |reading: &MeterReading| {
         known(head, &reading.source).is_some_and(|known| reading.value < known.value)
     };
-    readings.values.iter().any(is_below) && is_sane() && {
-        let copied = fingerprint(current_time, readings);
-        head.earlier.chunks(SHORT).any(|earlier| earlier == copied)
-    }
-}
-
-/// The fingerprints of the last Informs from here on.
-fn earlier(head: &LedgerHead, current_time: &str, readings: &Readings) -> Bytes {
-    fingerprint(current_time, readings)
-        .iter()
-        .chain(&head.earlier)
-        .take(SHORT * EARLIER)
-        .copied()
-        .collect()
+    readings.values.iter().any(is_below)
+        && copies::tells_time(time::parse(current_time), report.time_us)
+        && copies::is_known(&head.earlier, &inform_hash(current_time, readings))
 }
 
 /// What an Inform has in common with its copies.
-fn fingerprint(current_time: &str, readings: &Readings) -> [u8; SHORT] {
-    let mut hasher = Sha256::new();
-    hasher.update((current_time.len() as u64).to_be_bytes());
-    hasher.update(current_time);
-    for reading in &readings.values {
-        hasher.update((reading.source.len() as u64).to_be_bytes());
-        hasher.update(&reading.source);
-        hasher.update(reading.value.to_be_bytes());
-    }
-    let hash = hasher.finalize();
-    let mut short = [0; SHORT];
-    short.copy_from_slice(&hash[..SHORT]);
-    short
+fn inform_hash(current_time: &str, readings: &Readings) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(readings.fingerprint())
+        .chain_update(current_time)
+        .finalize()
+        .into()
 }
 
 /// Why a value does not simply continue what is known of its meter.

@@ -10,6 +10,7 @@ use platen_proto::{
     operation::v1::ParameterValue,
     report::v1::{Report, command_done::Outcome, report::Body},
 };
+use sha2::{Digest, Sha256};
 
 /// All meters of one report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,22 @@ impl Readings {
             Body::TransferComplete(_) | Body::DeviceRequest(_) | Body::Woken(_) => return None,
         };
         Self::collect(parameters, current_time)
+    }
+
+    /// Equal for equal meters, values and qualities; and for nothing else.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 16] {
+        let mut hasher = Sha256::new();
+        for reading in &self.values {
+            hasher.update((reading.source.len() as u64).to_be_bytes());
+            hasher.update(&reading.source);
+            hasher.update(reading.value.to_be_bytes());
+            hasher.update(i32::from(reading.quality).to_be_bytes());
+        }
+        let hash = hasher.finalize();
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash[..16]);
+        short
     }
 
     fn collect(parameters: &[ParameterValue], current_time: &str) -> Option<Self> {
