@@ -110,9 +110,10 @@ impl OpenSessions {
     }
 
     /// How many need this process.
-    fn staying(&self) -> usize {
+    fn staying(&self, now: Instant) -> usize {
         let staying = |piece: &Mutex<HashMap<Secret, Open>>| {
-            lock(piece).values().filter(|open| !open.has_left).count()
+            let needs = |open: &&Open| open.until > now && !open.has_left;
+            lock(piece).values().filter(needs).count()
         };
         self.pieces.iter().map(staying).sum()
     }
@@ -272,8 +273,7 @@ impl Admission {
 
     /// How many of them need this process, and POSTs that it has at hand.
     pub(crate) fn at_hand(&self) -> usize {
-        self.open_sessions();
-        self.open.staying() + self.posts.load(Ordering::Relaxed)
+        self.open.staying(Instant::now()) + self.posts.load(Ordering::Relaxed)
     }
 
     /// A POST is being answered, until what this returns is dropped.

@@ -161,15 +161,11 @@ impl Edge {
                 self.within_session(&context, *session, bytes, cookie.is_some())
                     .await
             }
-            Found::Gone => {
-                self.without_session(&context, bytes, cookie.is_some())
-                    .await
-            }
             // What the device answers is not to be refused for good: it may send it again, and then be heard.
             Found::Away if is_answer(bytes.clone(), context.headers()).await => {
                 Err(Hangup("the session cache is away"))
             }
-            Found::Away => {
+            Found::Gone | Found::Away => {
                 self.without_session(&context, bytes, cookie.is_some())
                     .await
             }

@@ -6,7 +6,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
+    sync::SetOnce,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -31,9 +31,8 @@ pub(super) struct Phase {
     requests: AtomicUsize,
     multiplexed: AtomicBool,
     ambiguous: AtomicBool,
-    /// Rung with the first request, once and for all.
-    first: OnceLock<()>,
-    bell: Notify,
+    /// Set with the first request.
+    first: SetOnce<()>,
 }
 
 /// A request is being answered, until this is dropped.
@@ -43,9 +42,7 @@ pub(super) struct Turn(Arc<Phase>);
 impl Phase {
     pub(super) fn begin(this: &Arc<Self>, version: Version) -> Turn {
         this.requests.fetch_add(1, Ordering::Relaxed);
-        if this.first.set(()).is_ok() {
-            this.bell.notify_one();
-        }
+        let _ = this.first.set(());
         if version == Version::HTTP_2 {
             this.multiplexed.store(true, Ordering::Relaxed);
         }
@@ -57,11 +54,9 @@ impl Phase {
         self.ambiguous.load(Ordering::Relaxed)
     }
 
-    /// Waits for the first request. For one waiter.
+    /// Waits for the first request.
     pub(super) async fn begun(&self) {
-        while self.first.get().is_none() {
-            self.bell.notified().await;
-        }
+        self.first.wait().await;
     }
 
     fn is_busy(&self) -> bool {
