@@ -205,7 +205,9 @@ impl Fleet {
             let api = &self.api;
             open = stream::iter(open)
                 .map(|operation| async move {
-                    let found = api.find(&format!("operations/{operation}")).await;
+                    // The answer comes when the operation is over, or after that time.
+                    let path = format!("operations/{operation}?wait=5s");
+                    let found = api.find(&path).await;
                     let state = found.as_ref().and_then(|found| found["state"].as_str());
                     // One that is unknown is the checker's affair.
                     state
@@ -216,7 +218,6 @@ impl Fleet {
                 .filter_map(std::future::ready)
                 .collect()
                 .await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         self.recorder.remark(&format!(
             "{placed} operations, {} of them open after {:.1} s",

@@ -190,43 +190,39 @@ async fn members_that_come_and_go_leave_no_gap() {
     bed.migrate(8).await.unwrap();
     let log = bed.open().await;
     let group = Group::new();
+    // Records come while the group changes, each time.
     let (devices, last) = (40, 400);
-    let appended = tokio::spawn({
-        let log = log.clone();
-        async move {
-            for n in 0..last {
-                log.append(records(0..devices, n..n + 1)).await.unwrap();
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+    let append = async |from: u64, to: u64| {
+        for n in from..to {
+            log.append(records(0..devices, n..n + 1)).await.unwrap();
         }
-    });
+    };
 
     let first = group.run(1, bed.open().await, &bed.store);
-    group
-        .until("one owns all", |seen| seen.shards(1) == 256)
-        .await;
+    let alone = group.until("one owns all", |seen| seen.shards(1) == 256);
+    tokio::join!(append(0, 100), alone);
     let second_log = bed.open().await;
     let second = group.run(2, second_log.clone(), &bed.store);
-    group
-        .until("two share", |seen| {
-            seen.shards(1) == 128 && seen.shards(2) == 128
-        })
-        .await;
+    let two = group.until("two share", |seen| {
+        seen.shards(1) == 128 && seen.shards(2) == 128
+    });
+    tokio::join!(append(100, 200), two);
     let third = group.run(3, bed.open().await, &bed.store);
-    group
-        .until("three share", |seen| {
-            (1..=3).all(|member| seen.shards(member) > 0)
-                && (1..=3).map(|member| seen.shards(member)).sum::<usize>() == 256
-        })
-        .await;
-    second.stop().await;
-    second_log.close(Duration::from_secs(10)).await;
-    group
-        .until("two are left", |seen| {
-            seen.shards(1) + seen.shards(3) == 256
-        })
-        .await;
-    appended.await.unwrap();
+    let three = group.until("three share", |seen| {
+        (1..=3).all(|member| seen.shards(member) > 0)
+            && (1..=3).map(|member| seen.shards(member)).sum::<usize>() == 256
+    });
+    tokio::join!(append(200, 300), three);
+    let leave = async {
+        second.stop().await;
+        second_log.close(Duration::from_secs(10)).await;
+        group
+            .until("two are left", |seen| {
+                seen.shards(1) + seen.shards(3) == 256
+            })
+            .await
+    };
+    tokio::join!(append(300, last), leave);
     let seen = group
         .until("everything", |seen| seen.has_all(devices, last))
         .await;
