@@ -12,7 +12,13 @@ trap 'rm -f "$log"' EXIT
 status=0
 cargo test --locked --workspace --no-fail-fast "$@" -- --nocapture >"$log" 2>&1 || status=$?
 grep -hE '^(test |test result|failures:|---- |error|skipped: )|panicked at|FAILED' "$log" || true
-[ "$status" -eq 0 ] || cat "$log"
+if [ "$status" -ne 0 ]; then
+    cat "$log"
+    # Once more at the end, which is what is seen of a long log.
+    echo '--- what failed:'
+    grep -hE -A12 'panicked at' "$log" | cut -c1-500 || true
+    grep -hE '^test .*FAILED' "$log" || true
+fi
 
 passed=$(awk '/^test result:/ {n += $4} END {print n + 0}' "$log")
 failed=$(awk '/^test result:/ {n += $6} END {print n + 0}' "$log")

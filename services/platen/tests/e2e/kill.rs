@@ -1,6 +1,7 @@
 //! Nothing acknowledged is lost, nothing is done twice: the server is killed at random moments, again and again.
 
 use crate::{
+    life::{ask, is_over},
     printer::Printer,
     server::{Home, Server, eventually},
 };
@@ -30,8 +31,8 @@ struct Survivor {
     /// The Inform that it has not yet had acknowledged.
     pending: Option<Inform>,
     pages: u64,
-    /// A download that it has taken and not yet reported as complete.
-    downloading: Option<String>,
+    /// The downloads that it has taken and not yet reported as complete.
+    downloading: Vec<String>,
     /// How often each download was asked for, by command key.
     downloads: BTreeMap<String, usize>,
 }
@@ -45,6 +46,15 @@ async fn kills_lose_nothing_and_repeat_nothing() {
     let mut server = Server::start(&home).await;
     let survivors = settle(&server).await;
     artifact(&server).await;
+    // What the server has taken on: of which printer, under which name. The first is made before anything dies.
+    let mut ordered = Vec::new();
+    for survivor in 0..DEVICES {
+        order_download(&server, &survivors, survivor, &mut ordered).await;
+    }
+    assert!(
+        brought_to_an_end(&server, &survivors[ordered[0].0], &ordered[0].1).await,
+        "nothing was killed yet"
+    );
 
     for round in 0..rounds {
         let stop = CancellationToken::new();
@@ -53,9 +63,9 @@ async fn kills_lose_nothing_and_repeat_nothing() {
             calling.spawn(call_until(Arc::clone(survivor), stop.clone()));
         }
         let life = Duration::from_millis(random.random_range(50..700));
-        let ordered = order_downloads(&server, &survivors, &mut random);
+        let ordering = order_downloads(&server, &survivors, &mut random, &mut ordered);
         // Whatever is asked for when the server dies is part of the test: its outcome does not matter here.
-        let _ = tokio::time::timeout(life, ordered).await;
+        let _ = tokio::time::timeout(life, ordering).await;
         tokio::time::sleep(life).await;
         server.kill();
         stop.cancel();
@@ -70,25 +80,27 @@ async fn kills_lose_nothing_and_repeat_nothing() {
         );
     }
 
-    // Every printer calls once more, so that nothing is pending.
-    for survivor in &survivors {
-        let mut survivor = survivor.lock().await;
-        while survivor.pending.is_some() || survivor.downloading.is_some() {
-            survivor.call().await;
+    // Every printer calls until nothing that was ordered is left to do, and nothing is pending.
+    let mut lost = 0;
+    for (survivor, name) in &ordered {
+        if !brought_to_an_end(&server, &survivors[*survivor], name).await {
+            lost += 1;
         }
-        survivor.call().await;
     }
     let mut downloads = 0;
     for survivor in &survivors {
-        let survivor = survivor.lock().await;
+        let mut survivor = survivor.lock().await;
+        while survivor.pending.is_some() || !survivor.downloading.is_empty() {
+            survivor.call().await;
+        }
+        survivor.call().await;
         examine(&server, &survivor).await;
         downloads += survivor.downloads.len();
     }
-    assert!(
-        downloads > 0,
-        "no download was offered, so nothing was tried"
+    println!(
+        "{} downloads ordered, {downloads} made, each once; {lost} got lost on their way and are not sent twice",
+        ordered.len()
     );
-    println!("{downloads} downloads, each once");
     assert!(server.terminate().await.success());
 }
 
@@ -130,7 +142,7 @@ async fn settle(server: &Server) -> Vec<Arc<Mutex<Survivor>>> {
             acknowledged: BTreeSet::new(),
             pending: None,
             pages: 1_000,
-            downloading: None,
+            downloading: Vec::new(),
             downloads: BTreeMap::new(),
         })));
     }
@@ -141,24 +153,60 @@ async fn artifact(server: &Server) {
     server
         .post(
             "tenants/default/artifacts",
-            json!({"name": "tenants/default/artifacts/fw", "version": "9.9"}),
+            // Without a version: whoever has it is given it again.
+            json!({"name": "tenants/default/artifacts/settings", "fileType": "3 Vendor Configuration File"}),
         )
         .await;
     server
-        .upload("tenants/default/artifacts/fw:content", vec![7; 10_000])
+        .upload(
+            "tenants/default/artifacts/settings:content",
+            vec![7; 10_000],
+        )
         .await;
 }
 
 /// Asks for downloads until the server is gone.
-async fn order_downloads(server: &Server, survivors: &[Arc<Mutex<Survivor>>], random: &mut StdRng) {
+async fn order_downloads(
+    server: &Server,
+    survivors: &[Arc<Mutex<Survivor>>],
+    random: &mut StdRng,
+    ordered: &mut Vec<(usize, String)>,
+) {
     for _ in 0..3 {
-        let path = survivors[random.random_range(0..survivors.len())]
-            .lock()
-            .await
-            .printer
-            .path();
-        let body = json!({"download": {"artifact": "fw"}, "wake": false});
-        server.post(&format!("{path}/operations"), body).await;
+        let survivor = random.random_range(0..survivors.len());
+        order_download(server, survivors, survivor, ordered).await;
+    }
+}
+
+async fn order_download(
+    server: &Server,
+    survivors: &[Arc<Mutex<Survivor>>],
+    survivor: usize,
+    ordered: &mut Vec<(usize, String)>,
+) {
+    let path = survivors[survivor].lock().await.printer.path();
+    let body = json!({"download": {"artifact": "settings"}});
+    let name = ask(server, path, body).await;
+    ordered.push((survivor, name));
+}
+
+/// The printer calls until its download is over. `false` for one that a session has taken and the printer has never seen: the server cannot know
+/// that, and may not ask for it again.
+async fn brought_to_an_end(server: &Server, survivor: &Mutex<Survivor>, name: &str) -> bool {
+    let mut survivor = survivor.lock().await;
+    let command_key = name.rsplit('/').next().unwrap();
+    let operation = eventually("the end of a download", async || {
+        survivor.call().await;
+        let operation = server.get(&format!("{name}?wait=1s")).await;
+        let is_lost =
+            operation["state"] == "RUNNING" && !survivor.downloads.contains_key(command_key);
+        (is_lost || is_over(&operation)).then_some(operation)
+    })
+    .await;
+    match operation["state"].as_str().unwrap() {
+        "SUCCEEDED" => true,
+        "RUNNING" => false,
+        _ => panic!("{operation}"),
     }
 }
 
@@ -198,30 +246,28 @@ impl Survivor {
             },
             None => self.next(),
         };
-        let completing = self.downloading.clone();
-        let complete = completing.clone().map(|command_key| {
+        let completions = self.downloading.iter().map(|command_key| {
             CpeRequest::TransferComplete(TransferComplete {
-                command_key,
+                command_key: command_key.clone(),
                 ..TransferComplete::default()
             })
         });
+        let completions = completions.collect();
         let mut acknowledged = false;
         self.printer.forget_asked();
         let ended = self
             .printer
-            .report_until(inform.clone(), complete.into_iter().collect(), || {
-                acknowledged = true
-            })
+            .report_until(inform.clone(), completions, || acknowledged = true)
             .await;
         if ended.is_ok() {
-            self.downloading = None;
+            self.downloading.clear();
         }
         for download in self.printer.downloads() {
             *self
                 .downloads
                 .entry(download.command_key.clone())
                 .or_default() += 1;
-            self.downloading = Some(download.command_key.clone());
+            self.downloading.push(download.command_key.clone());
         }
         if acknowledged {
             self.acknowledged
@@ -237,13 +283,15 @@ impl Survivor {
         self.pages += 1;
         self.printer
             .set(COUNTER, &self.pages.to_string(), ValueType::UnsignedLong);
-        let events = match &self.downloading {
-            Some(command_key) => vec![
-                Event::new(EventCode::TransferComplete),
-                Event::method("Download", command_key.clone()),
-            ],
-            None => vec![Event::new(EventCode::Periodic)],
-        };
+        let mut events = vec![Event::new(EventCode::Periodic)];
+        if !self.downloading.is_empty() {
+            events.push(Event::new(EventCode::TransferComplete));
+        }
+        events.extend(
+            self.downloading
+                .iter()
+                .map(|command_key| Event::method("Download", command_key.clone())),
+        );
         self.printer.inform(events)
     }
 }

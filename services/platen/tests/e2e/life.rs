@@ -303,11 +303,13 @@ pub(crate) async fn ask(server: &Server, path: String, mut body: Value) -> Strin
 pub(crate) async fn finished(server: &Server, name: &str) -> Value {
     eventually("the end of the operation", async || {
         let operation = server.get(&format!("{name}?wait=20s")).await;
-        ["SUCCEEDED", "FAILED", "EXPIRED", "CANCELLED"]
-            .contains(&operation["state"].as_str().unwrap())
-            .then_some(operation)
+        is_over(&operation).then_some(operation)
     })
     .await
+}
+
+pub(crate) fn is_over(operation: &Value) -> bool {
+    ["SUCCEEDED", "FAILED", "EXPIRED", "CANCELLED"].contains(&operation["state"].as_str().unwrap())
 }
 
 /// An object without its empty lists, which the API writes out.
