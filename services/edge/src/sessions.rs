@@ -326,7 +326,7 @@ mod tests {
             self.passes_unless(State::Closed)
         }
 
-        fn after(&self, _: Call) -> Result<(), Error> {
+        fn after(&self, _: Call, _: Duration) -> Result<(), Error> {
             self.passes_unless(State::Mute)
         }
     }

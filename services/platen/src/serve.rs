@@ -4,6 +4,7 @@ mod backends;
 mod data;
 pub(crate) mod directory;
 mod lag;
+mod measured;
 mod sockets;
 
 use crate::{
@@ -21,6 +22,7 @@ use axum::{
 use clap::Args;
 pub(crate) use data::open_files;
 use data::{Data, Sessions};
+use measured::measured;
 use platen_bus::Log;
 use platen_northbound::Authenticator;
 use platen_runtime::{
@@ -128,6 +130,7 @@ async fn serve(config: Config, roles: &Roles, args: &ServeArgs) -> anyhow::Resul
             return Ok(());
         }
     };
+    let data = measured(data, &metrics);
     // Whoever asks from here on can be told apart.
     let _ = tokens.set(Authenticator::new(data.store.clone()));
     services.start(

@@ -26,12 +26,16 @@ use platen_sessions::watched as cache;
 use platen_store::{
     Error,
     rows::Entity,
+    table::Table,
     tables::Claims,
-    watched::{Call, Watch, Watched},
+    watched::{self, Call, Watch, Watched},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 /// What becomes of an insertion of a claim whose answer is lost.
@@ -55,22 +59,23 @@ struct LosesClaims {
 #[async_trait]
 impl Watch for LosesClaims {
     async fn before(&self, call: Call<'_>) -> Result<(), Error> {
-        match call {
-            Call::Read(table) if table.name == Claims::TABLE.name => {
+        let of_claims = |table: &&'static Table| table.name == Claims::TABLE.name;
+        match call.kind {
+            watched::Kind::Read if call.tables.iter().any(of_claims) => {
                 self.asked.fetch_add(1, Ordering::SeqCst);
                 if self.lost == Lost::AndUnreadable {
                     return Err(unavailable());
                 }
             }
-            Call::Insert(_) if self.lost != Lost::AfterInsertion => return Err(unavailable()),
+            watched::Kind::Insert if self.lost != Lost::AfterInsertion => return Err(unavailable()),
             _ => {}
         }
         Ok(())
     }
 
-    async fn after(&self, call: Call<'_>) -> Result<(), Error> {
-        match call {
-            Call::Insert(_) => Err(unavailable()),
+    async fn after(&self, call: Call<'_>, _: Duration) -> Result<(), Error> {
+        match call.kind {
+            watched::Kind::Insert => Err(unavailable()),
             _ => Ok(()),
         }
     }
@@ -165,7 +170,7 @@ impl cache::Watch for Switched {
         }
     }
 
-    fn after(&self, call: cache::Call) -> Result<(), platen_sessions::Error> {
+    fn after(&self, call: cache::Call, _: Duration) -> Result<(), platen_sessions::Error> {
         if call == cache::Call::PutBack && self.arrives.load(Ordering::SeqCst) {
             return Err(platen_sessions::Error("the answer was lost".into()));
         }

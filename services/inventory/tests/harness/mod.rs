@@ -16,9 +16,12 @@ use platen_proto::{
 use platen_runtime::metrics::Metrics;
 use platen_store::{Store, Tables, embedded::EmbeddedTables, table, watched};
 use prost::Message;
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -214,13 +217,13 @@ impl watched::Watch for Watching {
         self.counts.reads.lock().unwrap().extend(read);
         self.counts.writes.lock().unwrap().extend(written);
         let every = self.counts.fail_every.load(Ordering::Relaxed);
-        if let watched::Call::Write(writes) = call
+        if call.kind == watched::Kind::Write
             && every > 0
             && (self.counts.calls.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every)
         {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
             self.tables
-                .write(writes[..writes.len() / 2].to_vec())
+                .write(call.rows[..call.rows.len() / 2].to_vec())
                 .await?;
             return Err(table::Error::Unavailable("it was cut off".into()));
         }
@@ -254,7 +257,7 @@ impl platen_bus::watched::Watch for Counts {
         Ok(())
     }
 
-    async fn after(&self, call: Call<'_>) -> Result<(), Error> {
+    async fn after(&self, call: Call<'_>, _: Duration) -> Result<(), Error> {
         if matches!(call, Call::Commit) {
             self.commits.send_modify(|commits| *commits += 1);
         }

@@ -13,7 +13,6 @@ mod frame;
 pub mod kafka;
 pub mod log;
 pub mod timers;
-#[cfg(feature = "conformance")]
 pub mod watched;
 
 pub use cursor::BadPositions;

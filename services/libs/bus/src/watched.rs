@@ -1,4 +1,5 @@
-//! A log with a test between it and whoever uses it: it counts calls, refuses them, loses their answers.
+//! A log with somebody between it and whoever uses it: a process that measures the calls; a test that counts them, refuses them, loses their
+//! answers.
 
 use crate::log::{
     Consumer, DeadLetter, Delivery, Error, Follower, From, Log, NewRecord, Positions, Record,
@@ -12,12 +13,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// What is asked of the log.
 #[derive(Debug, Clone, Copy)]
 pub enum Call<'a> {
-    /// To append records.
+    /// To append these records; once they are appended: none.
     Append(&'a [NewRecord]),
     /// To mark a member's batch as done.
     Commit,
@@ -27,7 +29,7 @@ pub enum Call<'a> {
     Other,
 }
 
-/// What a test does about calls.
+/// What is done about calls.
 #[async_trait]
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
     /// A call on its way to the log; with an error it does not get there.
@@ -35,13 +37,13 @@ pub trait Watch: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// A call that the log has done; with an error the caller does not hear of it.
-    async fn after(&self, _call: Call<'_>) -> Result<(), Error> {
+    /// A call that the log has done, and how long that took; with an error the caller does not hear of it.
+    async fn after(&self, _call: Call<'_>, _took: Duration) -> Result<(), Error> {
         Ok(())
     }
 }
 
-/// The log as a test has it seen.
+/// The log as it is seen through a [`Watch`].
 #[derive(Debug)]
 pub struct Watched {
     log: Arc<dyn Log>,
@@ -62,16 +64,19 @@ async fn pass<T: Send>(
     done: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Error> {
     watch.before(call).await?;
+    let begun = Instant::now();
     let answer = done.await?;
-    watch.after(call).await?;
+    watch.after(call, begun.elapsed()).await?;
     Ok(answer)
 }
 
 #[async_trait]
 impl Log for Watched {
     async fn append(&self, records: Vec<NewRecord>) -> Result<(), Error> {
-        let done = self.log.append(records.clone());
-        pass(&*self.watch, Call::Append(&records), done).await
+        self.watch.before(Call::Append(&records)).await?;
+        let begun = Instant::now();
+        self.log.append(records).await?;
+        self.watch.after(Call::Append(&[]), begun.elapsed()).await
     }
 
     async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error> {
@@ -147,7 +152,8 @@ impl Follower for WatchedFollower {
     }
 }
 
-/// Counts what a service asks of store and log, and makes trouble once if it is told to.
+/// Counts what a service asks of store and log, and makes trouble once if it is told to: for tests.
+#[cfg(feature = "conformance")]
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Questions to the store.
@@ -160,6 +166,7 @@ pub struct Counts {
     pub trouble: AtomicUsize,
 }
 
+#[cfg(feature = "conformance")]
 impl Counts {
     /// Reads, writes and records so far.
     #[must_use]
@@ -174,6 +181,7 @@ impl Counts {
     }
 }
 
+#[cfg(feature = "conformance")]
 #[async_trait]
 impl store::Watch for Counts {
     async fn before(&self, call: store::Call<'_>) -> Result<(), platen_store::Error> {
@@ -183,9 +191,9 @@ impl store::Watch for Counts {
         Ok(())
     }
 
-    async fn after(&self, call: store::Call<'_>) -> Result<(), platen_store::Error> {
-        if let store::Call::Write(writes) = call
-            && !writes.iter().all(|write| write.table.name == "walked")
+    async fn after(&self, call: store::Call<'_>, _: Duration) -> Result<(), platen_store::Error> {
+        if call.kind == store::Kind::Write
+            && !call.tables.iter().all(|table| table.name == "walked")
             && self.is_trouble()
         {
             return Err(platen_store::Error::Unavailable("a test".to_owned()));
@@ -194,6 +202,7 @@ impl store::Watch for Counts {
     }
 }
 
+#[cfg(feature = "conformance")]
 #[async_trait]
 impl Watch for Counts {
     async fn before(&self, call: Call<'_>) -> Result<(), Error> {
@@ -203,7 +212,7 @@ impl Watch for Counts {
         Ok(())
     }
 
-    async fn after(&self, call: Call<'_>) -> Result<(), Error> {
+    async fn after(&self, call: Call<'_>, _: Duration) -> Result<(), Error> {
         if matches!(call, Call::Append(_)) && self.is_trouble() {
             return Err(Error::Unavailable("a test".to_owned()));
         }

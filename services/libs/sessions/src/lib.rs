@@ -6,7 +6,6 @@ pub mod cache;
 pub mod conformance;
 pub mod memory;
 pub mod redis;
-#[cfg(feature = "conformance")]
 pub mod watched;
 
 pub use cache::{BUSY, DecidedMarks, DeviceHash, Error, Presence, Secret, SessionCache, Taken};

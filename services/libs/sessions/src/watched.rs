@@ -1,9 +1,14 @@
-//! A session cache with a test between it and whoever uses it: it counts calls, refuses them, loses their answers.
+//! A session cache with somebody between it and whoever uses it: a process that measures the calls; a test that counts them, refuses them, loses
+//! their answers.
 
 use crate::cache::{DeviceHash, Error, Presence, Secret, SessionCache, Taken};
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What is asked of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub enum Call {
     WaitIdle,
 }
 
-/// What a test does about calls.
+/// What is done about calls.
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
     /// Whether the cache is to look like one that others use, too.
     fn is_shared(&self) -> bool {
@@ -33,22 +38,22 @@ pub trait Watch: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As the test wants it.
+    /// As a test wants it.
     fn before(&self, _call: Call) -> Result<(), Error> {
         Ok(())
     }
 
-    /// A call that the cache has done; with an error the caller does not hear of it.
+    /// A call that the cache has done, and how long that took; with an error the caller does not hear of it.
     ///
     /// # Errors
     ///
-    /// As the test wants it.
-    fn after(&self, _call: Call) -> Result<(), Error> {
+    /// As a test wants it.
+    fn after(&self, _call: Call, _took: Duration) -> Result<(), Error> {
         Ok(())
     }
 }
 
-/// The cache as a test has it seen.
+/// The cache as it is seen through a [`Watch`].
 #[derive(Debug)]
 pub struct Watched {
     cache: Arc<dyn SessionCache>,
@@ -68,8 +73,9 @@ impl Watched {
         done: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
         self.watch.before(call)?;
+        let begun = Instant::now();
         let answer = done.await?;
-        self.watch.after(call)?;
+        self.watch.after(call, begun.elapsed())?;
         Ok(answer)
     }
 }

@@ -19,7 +19,6 @@ pub mod rows;
 pub mod table;
 pub mod tables;
 pub mod timers;
-#[cfg(feature = "conformance")]
 pub mod watched;
 
 pub use rows::{Entity, Store};

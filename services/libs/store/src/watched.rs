@@ -1,49 +1,69 @@
-//! Tables with a test between them and whoever uses them: it counts calls, refuses them, loses their answers.
+//! Tables with somebody between them and whoever uses them: a process that measures the calls; a test that counts them, refuses them, loses their
+//! answers.
 
 use crate::table::{
     Edited, Error, Expect, Inserted, Key, Page, Part, Range, Row, Swapped, Table, Tables, Write,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt, slice,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-/// What is asked of the tables.
-#[derive(Debug, Clone, Copy)]
-pub enum Call<'a> {
+/// Kinds of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
     /// To read a row, or rows.
-    Read(&'static Table),
+    Read,
     /// To write rows.
-    Write(&'a [Write]),
+    Write,
     /// To insert a row if there is none.
-    Insert(&'static Table),
+    Insert,
     /// To compare and set a row.
-    Swap(&'static Table),
-    /// Whether they can take writes.
+    Swap,
+    /// Whether the tables can take writes.
     Check,
 }
 
-impl Call<'_> {
+/// What is asked of the tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// What kind of call it is.
+    pub kind: Kind,
+    /// The tables: one for each question, one for each row that is written.
+    pub tables: &'a [&'static Table],
+    /// The rows of a [`Kind::Write`] that is on its way; once it is done: none.
+    pub rows: &'a [Write],
+}
+
+impl<'a> Call<'a> {
+    /// Of one table, or of none.
+    const fn of(kind: Kind, tables: &'a [&'static Table]) -> Self {
+        Self {
+            kind,
+            tables,
+            rows: &[],
+        }
+    }
+
     /// The tables that are read from, one for each question, and those that are written to, one for each row; without those of the walker of
-    /// timers, which goes on whatever the test does.
+    /// timers, which goes on whatever a test does.
     #[must_use]
     pub fn cost(&self) -> (Vec<&'static str>, Vec<&'static str>) {
-        let (read, written): (Option<&'static Table>, Vec<&'static Table>) = match *self {
-            Self::Read(table) => (Some(table), Vec::new()),
-            Self::Write(writes) => (None, writes.iter().map(|write| write.table).collect()),
-            Self::Insert(table) | Self::Swap(table) => (None, vec![table]),
-            Self::Check => (None, Vec::new()),
-        };
-        let counted =
-            |table: &&'static Table| !["timers", "walked", "topics"].contains(&table.name);
-        let names = |tables: Vec<&'static Table>| {
-            let tables = tables.into_iter().filter(counted);
-            tables.map(|table| table.name).collect()
-        };
-        (names(read.into_iter().collect()), names(written))
+        let tables = self.tables.iter().map(|table| table.name);
+        let names: Vec<_> = tables
+            .filter(|name| !["timers", "walked", "topics"].contains(name))
+            .collect();
+        match self.kind {
+            Kind::Read => (names, Vec::new()),
+            Kind::Write | Kind::Insert | Kind::Swap | Kind::Check => (Vec::new(), names),
+        }
     }
 }
 
-/// What a test does about calls.
+/// What is done about calls.
 #[async_trait]
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
     /// A call on its way to the tables; with an error it does not get there.
@@ -51,13 +71,13 @@ pub trait Watch: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// A call that the tables have done; with an error the caller does not hear of it.
-    async fn after(&self, _call: Call<'_>) -> Result<(), Error> {
+    /// A call that the tables have done, and how long that took; with an error the caller does not hear of it.
+    async fn after(&self, _call: Call<'_>, _took: Duration) -> Result<(), Error> {
         Ok(())
     }
 }
 
-/// The tables as a test has them seen.
+/// The tables as they are seen through a [`Watch`].
 #[derive(Debug)]
 pub struct Watched {
     tables: Arc<dyn Tables>,
@@ -73,12 +93,15 @@ impl Watched {
 
     async fn pass<T: Send>(
         &self,
-        call: Call<'_>,
+        kind: Kind,
+        table: &'static Table,
         done: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
+        let call = Call::of(kind, slice::from_ref(&table));
         self.watch.before(call).await?;
+        let begun = Instant::now();
         let answer = done.await?;
-        self.watch.after(call).await?;
+        self.watch.after(call, begun.elapsed()).await?;
         Ok(answer)
     }
 }
@@ -86,7 +109,7 @@ impl Watched {
 #[async_trait]
 impl Tables for Watched {
     async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error> {
-        self.pass(Call::Read(table), self.tables.get(table, key))
+        self.pass(Kind::Read, table, self.tables.get(table, key))
             .await
     }
 
@@ -96,13 +119,21 @@ impl Tables for Watched {
         partition: &[Part],
         range: Range,
     ) -> Result<Page, Error> {
-        self.pass(Call::Read(table), self.tables.scan(table, partition, range))
+        self.pass(Kind::Read, table, self.tables.scan(table, partition, range))
             .await
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
-        self.pass(Call::Write(&writes), self.tables.write(writes.clone()))
-            .await
+        let tables: Vec<_> = writes.iter().map(|write| write.table).collect();
+        let done = Call::of(Kind::Write, &tables);
+        let call = Call {
+            rows: &writes,
+            ..done
+        };
+        self.watch.before(call).await?;
+        let begun = Instant::now();
+        self.tables.write(writes).await?;
+        self.watch.after(done, begun.elapsed()).await
     }
 
     async fn insert_if_absent(
@@ -112,11 +143,11 @@ impl Tables for Watched {
         value: Bytes,
     ) -> Result<Inserted, Error> {
         let done = self.tables.insert_if_absent(table, key, value);
-        self.pass(Call::Insert(table), done).await
+        self.pass(Kind::Insert, table, done).await
     }
 
     async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error> {
-        self.pass(Call::Read(table), self.tables.get_edited(table, key))
+        self.pass(Kind::Read, table, self.tables.get_edited(table, key))
             .await
     }
 
@@ -127,7 +158,7 @@ impl Tables for Watched {
         range: Range,
     ) -> Result<(Page, Vec<String>), Error> {
         let done = self.tables.scan_edited(table, partition, range);
-        self.pass(Call::Read(table), done).await
+        self.pass(Kind::Read, table, done).await
     }
 
     async fn compare_and_set(
@@ -138,10 +169,14 @@ impl Tables for Watched {
         value: Option<Bytes>,
     ) -> Result<Swapped, Error> {
         let done = self.tables.compare_and_set(table, key, expect, value);
-        self.pass(Call::Swap(table), done).await
+        self.pass(Kind::Swap, table, done).await
     }
 
     async fn check(&self) -> Result<(), Error> {
-        self.pass(Call::Check, self.tables.check()).await
+        let call = Call::of(Kind::Check, &[]);
+        self.watch.before(call).await?;
+        let begun = Instant::now();
+        self.tables.check().await?;
+        self.watch.after(call, begun.elapsed()).await
     }
 }

@@ -7,6 +7,7 @@ mod command_line;
 mod deployment;
 mod diagnostics;
 mod eventually;
+mod idle;
 mod kill;
 mod life;
 mod operations;

@@ -9,6 +9,7 @@ use platen_swarm::peer::{Credentials, Peer, Target};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -300,6 +301,28 @@ impl Server {
         Target::resolve(&format!("http://{}/cwmp/{tenant}", self.address("cwmp")))
             .await
             .unwrap()
+    }
+
+    /// A metric of all its processes, summed up by one of its labels.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+        let label = format!("{label}=\"");
+        let mut sums = BTreeMap::new();
+        for process in self.processes() {
+            let url = format!("http://{}/metrics", process.address("ops").unwrap());
+            let answer = self.http.get(url).send().await.unwrap();
+            let text = answer.text().await.unwrap();
+            for line in text.lines() {
+                let Some(labels) = line.strip_prefix(name).filter(|rest| rest.starts_with('{'))
+                else {
+                    continue;
+                };
+                let (labels, value) = labels.rsplit_once(' ').unwrap();
+                let (_, labelled) = labels.split_once(&label).unwrap();
+                let (key, _) = labelled.split_once('"').unwrap();
+                *sums.entry(key.to_owned()).or_default() += value.parse::<u64>().unwrap();
+            }
+        }
+        sums
     }
 
     /// Runs a client command against this server.
