@@ -13,14 +13,24 @@ use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 const OUI: &str = "00D09E";
 const DEVICES: usize = 6;
+
+/// Informs that the server takes, at most, before it is killed, and how long it may need for them.
+const LONGEST_LIFE: u64 = 120;
+const PATIENCE: Duration = Duration::from_secs(30);
+
 const COUNTER: &str = "Device.Services.MFPService.1.Counters.Total.TotalImpressions";
 
 /// A printer with what it remembers over the server's deaths.
@@ -28,6 +38,8 @@ struct Survivor {
     printer: Printer,
     /// The value of its counter in each Inform that the server acknowledged.
     acknowledged: BTreeSet<u64>,
+    /// Informs of all printers that were acknowledged.
+    heard: Arc<watch::Sender<u64>>,
     /// The Inform that it has not yet had acknowledged.
     pending: Option<Inform>,
     pages: u64,
@@ -44,7 +56,8 @@ async fn kills_lose_nothing_and_repeat_nothing() {
     let mut random = StdRng::seed_from_u64(seed);
     let home = Home::new();
     let mut server = Server::start(&home).await;
-    let survivors = settle(&server).await;
+    let (heard, mut hearing) = watch::channel(0);
+    let survivors = settle(&server, heard).await;
     artifact(&server).await;
     // What the server has taken on: of which printer, under which name. The first is made before anything dies.
     let mut ordered = Vec::new();
@@ -62,11 +75,14 @@ async fn kills_lose_nothing_and_repeat_nothing() {
         for survivor in &survivors {
             calling.spawn(call_until(Arc::clone(survivor), stop.clone()));
         }
-        let life = Duration::from_millis(random.random_range(50..700));
+        // Counted in Informs, a life is as long on a slow machine. What else is asked for when it ends is part of the test.
+        let last = *hearing.borrow() + random.random_range(1..=LONGEST_LIFE);
+        let living = timeout(PATIENCE, hearing.wait_for(|heard| *heard >= last));
         let ordering = order_downloads(&server, &survivors, &mut random, &mut ordered);
-        // Whatever is asked for when the server dies is part of the test: its outcome does not matter here.
-        let _ = tokio::time::timeout(life, ordering).await;
-        tokio::time::sleep(life).await;
+        tokio::select! {
+            lived = living => drop(lived.expect("Informs are acknowledged").unwrap()),
+            () = async { ordering.await; pending().await } => {}
+        }
         server.kill();
         stop.cancel();
         while let Some(done) = calling.join_next().await {
@@ -125,7 +141,8 @@ fn plan() -> (usize, u64) {
     (usize::try_from(rounds).unwrap(), seed)
 }
 
-async fn settle(server: &Server) -> Vec<Arc<Mutex<Survivor>>> {
+async fn settle(server: &Server, heard: watch::Sender<u64>) -> Vec<Arc<Mutex<Survivor>>> {
+    let heard = Arc::new(heard);
     let mut survivors = Vec::new();
     for number in 0..DEVICES {
         let serial = format!("SN{number}");
@@ -140,6 +157,7 @@ async fn settle(server: &Server) -> Vec<Arc<Mutex<Survivor>>> {
         survivors.push(Arc::new(Mutex::new(Survivor {
             printer,
             acknowledged: BTreeSet::new(),
+            heard: Arc::clone(&heard),
             pending: None,
             pages: 1_000,
             downloading: Vec::new(),
@@ -257,7 +275,10 @@ impl Survivor {
         self.printer.forget_asked();
         let ended = self
             .printer
-            .report_until(inform.clone(), completions, || acknowledged = true)
+            .report_until(inform.clone(), completions, || {
+                acknowledged = true;
+                self.heard.send_modify(|heard| *heard += 1);
+            })
             .await;
         if ended.is_ok() {
             self.downloading.clear();
