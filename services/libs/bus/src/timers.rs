@@ -1,6 +1,9 @@
 //! Due timers become notices.
 
-use crate::log::{Error, Log, NewRecord, Shards};
+use crate::{
+    drive::Failure,
+    log::{Log, NewRecord, Shards},
+};
 use platen_proto::{
     report::v1::Notice,
     store::v1::Timer,
@@ -93,7 +96,7 @@ async fn walk_on(
     service: &str,
     shard: u8,
     now_us: u64,
-) -> Result<(), Error> {
+) -> Result<(), Failure> {
     let walk = match walk {
         Some(walk) => walk,
         None => walk.insert(begin(store, service, shard, now_us).await?),
@@ -140,7 +143,7 @@ async fn walk_on(
 }
 
 /// Where the walk of a shard begins: where it was left, or when the log was made, since no timer is older.
-async fn begin(store: &Store, service: &str, shard: u8, now_us: u64) -> Result<Walk, Error> {
+async fn begin(store: &Store, service: &str, shard: u8, now_us: u64) -> Result<Walk, Failure> {
     let until_us = match timers::walked(store, service, shard).await? {
         walked if walked > now_us => now_us.saturating_sub(AFTER_WRONG_CLOCK_US),
         0 => {
