@@ -4,7 +4,6 @@ use crate::{
     bed::{Bed, Ports, until},
     wire::{Device, Reply, Wire},
 };
-use async_trait::async_trait;
 use bytes::Bytes;
 use platen_bus::{
     NewRecord,
@@ -54,7 +53,6 @@ impl Switch {
     }
 }
 
-#[async_trait]
 impl watched::Watch for Switch {
     async fn before(&self, call: Call<'_>) -> Result<(), platen_bus::Error> {
         match call {
@@ -65,7 +63,6 @@ impl watched::Watch for Switch {
     }
 }
 
-#[async_trait]
 impl platen_store::watched::Watch for Switch {
     async fn before(&self, _: platen_store::watched::Call<'_>) -> Result<(), Error> {
         self.pass(Error::Unavailable).await
@@ -76,7 +73,6 @@ impl platen_store::watched::Watch for Switch {
 #[derive(Debug, Default)]
 struct Follows(Notify);
 
-#[async_trait]
 impl watched::Watch for Follows {
     async fn before(&self, call: Call<'_>) -> Result<(), platen_bus::Error> {
         if matches!(call, Call::Next) {

@@ -4,7 +4,6 @@ use crate::{
     bed::{Bed, Ports},
     wire::{Device, Wire},
 };
-use async_trait::async_trait;
 use platen_cwmp::{
     cpe,
     event_code::EventCode,
@@ -56,7 +55,6 @@ struct LosesClaims {
     asked: Arc<AtomicUsize>,
 }
 
-#[async_trait]
 impl Watch for LosesClaims {
     async fn before(&self, call: Call<'_>) -> Result<(), Error> {
         let of_claims = |table: &&'static Table| table.name == Claims::TABLE.name;

@@ -4,7 +4,6 @@ use crate::{
     bed::{Bed, Ports, until},
     wire::{Device, Wire},
 };
-use async_trait::async_trait;
 use platen_bus::{
     Error,
     watched::{Call, Watch, Watched},
@@ -237,7 +236,6 @@ struct Failing {
     left: AtomicUsize,
 }
 
-#[async_trait]
 impl Watch for Failing {
     async fn before(&self, call: Call<'_>) -> Result<(), Error> {
         let Call::Append(_) = call else { return Ok(()) };

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a harness of tests")]
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use platen_bus::{Error, Log, NewRecord, embedded::EmbeddedLog, watched::Call};
 use platen_embedded::{Database, Options};
@@ -210,7 +209,6 @@ struct Watching {
     counts: Arc<Counts>,
 }
 
-#[async_trait]
 impl watched::Watch for Watching {
     async fn before(&self, call: watched::Call<'_>) -> Result<(), table::Error> {
         let (read, written) = call.cost();
@@ -231,7 +229,6 @@ impl watched::Watch for Watching {
     }
 }
 
-#[async_trait]
 impl platen_bus::watched::Watch for Counts {
     async fn before(&self, call: Call<'_>) -> Result<(), Error> {
         match call {

@@ -9,6 +9,7 @@ use platen_proto::topic::Topic;
 use platen_store::watched as store;
 use std::{
     fmt,
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -30,36 +31,39 @@ pub enum Call<'a> {
 }
 
 /// What is done about calls.
-#[async_trait]
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
     /// A call on its way to the log; with an error it does not get there.
-    async fn before(&self, _call: Call<'_>) -> Result<(), Error> {
-        Ok(())
+    fn before(&self, _call: Call<'_>) -> impl Future<Output = Result<(), Error>> + Send {
+        ready(Ok(()))
     }
 
     /// A call that the log has done, and how long that took; with an error the caller does not hear of it.
-    async fn after(&self, _call: Call<'_>, _took: Duration) -> Result<(), Error> {
-        Ok(())
+    fn after(
+        &self,
+        _call: Call<'_>,
+        _took: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        ready(Ok(()))
     }
 }
 
 /// The log as it is seen through a [`Watch`].
 #[derive(Debug)]
-pub struct Watched {
+pub struct Watched<W> {
     log: Arc<dyn Log>,
-    watch: Arc<dyn Watch>,
+    watch: Arc<W>,
 }
 
-impl Watched {
+impl<W: Watch> Watched<W> {
     /// Puts `watch` before `log`.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, watch: Arc<dyn Watch>) -> Arc<Self> {
+    pub fn new(log: Arc<dyn Log>, watch: Arc<W>) -> Arc<Self> {
         Arc::new(Self { log, watch })
     }
 }
 
 async fn pass<T: Send>(
-    watch: &dyn Watch,
+    watch: &impl Watch,
     call: Call<'_>,
     done: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Error> {
@@ -71,7 +75,7 @@ async fn pass<T: Send>(
 }
 
 #[async_trait]
-impl Log for Watched {
+impl<W: Watch> Log for Watched<W> {
     async fn append(&self, records: Vec<NewRecord>) -> Result<(), Error> {
         self.watch.before(Call::Append(&records)).await?;
         let begun = Instant::now();
@@ -118,13 +122,13 @@ impl Log for Watched {
     }
 }
 
-struct WatchedConsumer {
+struct WatchedConsumer<W> {
     member: Box<dyn Consumer>,
-    watch: Arc<dyn Watch>,
+    watch: Arc<W>,
 }
 
 #[async_trait]
-impl Consumer for WatchedConsumer {
+impl<W: Watch> Consumer for WatchedConsumer<W> {
     async fn next(&mut self, max: usize) -> Result<Delivery, Error> {
         self.member.next(max).await
     }
@@ -134,13 +138,13 @@ impl Consumer for WatchedConsumer {
     }
 }
 
-struct WatchedFollower {
+struct WatchedFollower<W> {
     follower: Box<dyn Follower>,
-    watch: Arc<dyn Watch>,
+    watch: Arc<W>,
 }
 
 #[async_trait]
-impl Follower for WatchedFollower {
+impl<W: Watch> Follower for WatchedFollower<W> {
     /// Nobody is asked afterwards: what was waited for would be lost if the wait were given up then.
     async fn next(&mut self, max: usize) -> Result<Vec<Arc<Record>>, Error> {
         self.watch.before(Call::Next).await?;
@@ -182,7 +186,6 @@ impl Counts {
 }
 
 #[cfg(feature = "conformance")]
-#[async_trait]
 impl store::Watch for Counts {
     async fn before(&self, call: store::Call<'_>) -> Result<(), platen_store::Error> {
         let (read, written) = call.cost();
@@ -203,7 +206,6 @@ impl store::Watch for Counts {
 }
 
 #[cfg(feature = "conformance")]
-#[async_trait]
 impl Watch for Counts {
     async fn before(&self, call: Call<'_>) -> Result<(), Error> {
         if let Call::Append(records) = call {

@@ -7,7 +7,8 @@ use crate::table::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
-    fmt, slice,
+    fmt,
+    future::ready,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,7 +40,7 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Of one table, or of none.
+    /// Of these tables, without rows.
     const fn of(kind: Kind, tables: &'a [&'static Table]) -> Self {
         Self {
             kind,
@@ -64,40 +65,41 @@ impl<'a> Call<'a> {
 }
 
 /// What is done about calls.
-#[async_trait]
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
     /// A call on its way to the tables; with an error it does not get there.
-    async fn before(&self, _call: Call<'_>) -> Result<(), Error> {
-        Ok(())
+    fn before(&self, _call: Call<'_>) -> impl Future<Output = Result<(), Error>> + Send {
+        ready(Ok(()))
     }
 
     /// A call that the tables have done, and how long that took; with an error the caller does not hear of it.
-    async fn after(&self, _call: Call<'_>, _took: Duration) -> Result<(), Error> {
-        Ok(())
+    fn after(
+        &self,
+        _call: Call<'_>,
+        _took: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        ready(Ok(()))
     }
 }
 
 /// The tables as they are seen through a [`Watch`].
 #[derive(Debug)]
-pub struct Watched {
+pub struct Watched<W> {
     tables: Arc<dyn Tables>,
-    watch: Arc<dyn Watch>,
+    watch: Arc<W>,
 }
 
-impl Watched {
+impl<W: Watch> Watched<W> {
     /// Puts `watch` before `tables`.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, watch: Arc<dyn Watch>) -> Arc<Self> {
+    pub fn new(tables: Arc<dyn Tables>, watch: Arc<W>) -> Arc<Self> {
         Arc::new(Self { tables, watch })
     }
 
     async fn pass<T: Send>(
         &self,
-        kind: Kind,
-        table: &'static Table,
+        call: Call<'_>,
         done: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
-        let call = Call::of(kind, slice::from_ref(&table));
         self.watch.before(call).await?;
         let begun = Instant::now();
         let answer = done.await?;
@@ -107,9 +109,9 @@ impl Watched {
 }
 
 #[async_trait]
-impl Tables for Watched {
+impl<W: Watch> Tables for Watched<W> {
     async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, Error> {
-        self.pass(Kind::Read, table, self.tables.get(table, key))
+        self.pass(Call::of(Kind::Read, &[table]), self.tables.get(table, key))
             .await
     }
 
@@ -119,8 +121,11 @@ impl Tables for Watched {
         partition: &[Part],
         range: Range,
     ) -> Result<Page, Error> {
-        self.pass(Kind::Read, table, self.tables.scan(table, partition, range))
-            .await
+        self.pass(
+            Call::of(Kind::Read, &[table]),
+            self.tables.scan(table, partition, range),
+        )
+        .await
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
@@ -143,12 +148,15 @@ impl Tables for Watched {
         value: Bytes,
     ) -> Result<Inserted, Error> {
         let done = self.tables.insert_if_absent(table, key, value);
-        self.pass(Kind::Insert, table, done).await
+        self.pass(Call::of(Kind::Insert, &[table]), done).await
     }
 
     async fn get_edited(&self, table: &'static Table, key: &Key) -> Result<Option<Edited>, Error> {
-        self.pass(Kind::Read, table, self.tables.get_edited(table, key))
-            .await
+        self.pass(
+            Call::of(Kind::Read, &[table]),
+            self.tables.get_edited(table, key),
+        )
+        .await
     }
 
     async fn scan_edited(
@@ -158,7 +166,7 @@ impl Tables for Watched {
         range: Range,
     ) -> Result<(Page, Vec<String>), Error> {
         let done = self.tables.scan_edited(table, partition, range);
-        self.pass(Kind::Read, table, done).await
+        self.pass(Call::of(Kind::Read, &[table]), done).await
     }
 
     async fn compare_and_set(
@@ -169,14 +177,11 @@ impl Tables for Watched {
         value: Option<Bytes>,
     ) -> Result<Swapped, Error> {
         let done = self.tables.compare_and_set(table, key, expect, value);
-        self.pass(Kind::Swap, table, done).await
+        self.pass(Call::of(Kind::Swap, &[table]), done).await
     }
 
     async fn check(&self) -> Result<(), Error> {
-        let call = Call::of(Kind::Check, &[]);
-        self.watch.before(call).await?;
-        let begun = Instant::now();
-        self.tables.check().await?;
-        self.watch.after(call, begun.elapsed()).await
+        self.pass(Call::of(Kind::Check, &[]), self.tables.check())
+            .await
     }
 }
