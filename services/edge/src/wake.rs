@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use moka::future::Cache;
-use platen_bus::{Failure, Handler, HandlerError, Log, log::Record, log::Shards};
+use platen_bus::{Failure, Handler, HandlerError, Log, drive, log::Record, log::Shards};
 use platen_cwmp::digest::{self, Algorithm, Challenge};
 use platen_proto::{
     report::v1::{Report, Wake, Woken, report::Body},
@@ -144,6 +144,7 @@ impl Waker {
 #[async_trait]
 impl Handler for Waker {
     const KINDS: &'static [Kind] = &[Kind::Wake];
+    const GATHER: Duration = drive::PROMPT;
 
     async fn assigned(&self, _shards: &[Shards]) {}
 

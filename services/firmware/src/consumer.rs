@@ -13,7 +13,9 @@ use crate::{
 };
 use async_trait::async_trait;
 use opentelemetry::metrics::Counter;
-use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, derived::Cause};
+use platen_bus::{
+    Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, derived::Cause, drive,
+};
 use platen_cwmp::event_code::EventCode;
 use platen_fleet::operation;
 use platen_proto::{
@@ -35,7 +37,7 @@ use platen_store::{
     tables::{Artifacts, ObservedDevices, OpenTransfers, Operations},
     timers,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tracing::debug;
 
 /// Name of the service: owner of its commands, group of its consumer, service of its timers.
@@ -684,6 +686,7 @@ impl Firmware {
 #[async_trait]
 impl Handler for Firmware {
     const KINDS: &'static [Kind] = &[Kind::Inform, Kind::Transfer, Kind::Done, Kind::Notice];
+    const GATHER: Duration = drive::PATIENT;
 
     async fn assigned(&self, _shards: &[Shards]) {
         self.open.clear();

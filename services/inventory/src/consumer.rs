@@ -8,7 +8,7 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use opentelemetry::metrics::Counter;
-use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards};
+use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, drive};
 use platen_fleet::device;
 use platen_proto::{
     event::v1::{Event, Inform, event::Kind as EventKind},
@@ -480,6 +480,7 @@ impl Handler for Inventory {
         Kind::Done,
         Kind::Notice,
     ];
+    const GATHER: Duration = drive::PATIENT;
 
     async fn assigned(&self, _: &[Shards]) {
         // Another owner may have written in between; what is forgotten costs one read per device.

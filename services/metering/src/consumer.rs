@@ -8,7 +8,7 @@ use crate::{
 use async_trait::async_trait;
 use moka::future::Cache;
 use opentelemetry::{KeyValue, metrics::Counter};
-use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards};
+use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, drive};
 use platen_datamodel::meter::Meter;
 use platen_proto::{
     event::v1::{self as event, Event, event::Data},
@@ -23,7 +23,7 @@ use platen_store::{
 };
 use prost::Message;
 use prost_types::Timestamp;
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 /// Keeps the ledgers of the devices whose partitions it owns.
 pub(crate) struct Metering {
@@ -141,6 +141,7 @@ impl Metering {
 #[async_trait]
 impl Handler for Metering {
     const KINDS: &'static [Kind] = &[Kind::Inform, Kind::Done];
+    const GATHER: Duration = drive::PATIENT;
 
     async fn assigned(&self, _: &[Shards]) {
         // Another owner may have written in between; what is forgotten costs one read per device.

@@ -10,7 +10,9 @@ mod tasks;
 use crate::{Config, Deps, profiles::ProfilesByTenant, quiet::QuietDevices};
 use async_trait::async_trait;
 use opentelemetry::metrics::Counter;
-use platen_bus::{Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, derived::Cause};
+use platen_bus::{
+    Failure, Handler, HandlerError, Log, NewRecord, Record, Shards, derived::Cause, drive,
+};
 use platen_proto::{
     report::v1::{Notice, Report, report::Body},
     store::v1::{Desired, Progress},
@@ -25,7 +27,7 @@ use platen_store::{
     table::Write,
     tables::{DesiredStates, ProgressOfOperations},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tracing::debug;
 
 /// Name of the service: owner of its commands, group of its consumer, service of its timers.
@@ -219,6 +221,7 @@ impl Handler for Provisioning {
         Kind::Woken,
         Kind::Notice,
     ];
+    const GATHER: Duration = drive::PROMPT;
 
     async fn assigned(&self, _shards: &[Shards]) {
         self.quiet.clear();

@@ -226,7 +226,11 @@ impl Bed {
         let read = async {
             let mut consumer = self
                 .log
-                .consume(&format!("test-{}", rand_name()), &[Topic::Reports])
+                .consume(
+                    &format!("test-{}", rand_name()),
+                    &[Topic::Reports],
+                    Duration::ZERO,
+                )
                 .await
                 .unwrap();
             let mut found = Vec::new();
@@ -263,7 +267,11 @@ impl Bed {
         self.log.append(vec![mark]).await.unwrap();
         let mut consumer = self
             .log
-            .consume(&format!("test-{}", rand_name()), &[Topic::Reports])
+            .consume(
+                &format!("test-{}", rand_name()),
+                &[Topic::Reports],
+                Duration::ZERO,
+            )
             .await
             .unwrap();
         let mut count = 0;

@@ -33,6 +33,7 @@ struct Inventory {
 #[async_trait]
 impl Handler for Inventory {
     const KINDS: &'static [Kind] = &[Kind::Inform];
+    const GATHER: Duration = drive::PATIENT;
 
     async fn assigned(&self, _: &[Shards]) {}
 
@@ -67,6 +68,7 @@ struct Idle;
 #[async_trait]
 impl Handler for Idle {
     const KINDS: &'static [Kind] = &[Kind::Done];
+    const GATHER: Duration = drive::PATIENT;
 
     async fn assigned(&self, _: &[Shards]) {}
 

@@ -135,7 +135,10 @@ async fn a_record_is_read_as_it_was_written(log: &dyn Log, run: &str) {
 }
 
 async fn a_key_keeps_its_order(log: &dyn Log, run: &str) {
-    let mut consumer = log.consume(run, &[Topic::Reports]).await.unwrap();
+    let mut consumer = log
+        .consume(run, &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
     let devices: Vec<String> = (0..20).map(|n| format!("d{n}")).collect();
     let appenders = devices.iter().map(async |device| {
         for n in 0..10 {
@@ -175,7 +178,10 @@ async fn a_new_group_begins_at_the_start(log: &dyn Log, run: &str) {
         .map(|n| record(Topic::Changes, run, "d", n))
         .collect();
     log.append(new).await.unwrap();
-    let mut consumer = log.consume(run, &[Topic::Changes]).await.unwrap();
+    let mut consumer = log
+        .consume(run, &[Topic::Changes], Duration::ZERO)
+        .await
+        .unwrap();
     let first = timeout(PATIENCE, consumer.next(10))
         .await
         .expect("an assignment comes")
@@ -200,7 +206,10 @@ async fn what_is_not_committed_comes_again(log: &dyn Log, run: &str) {
         .await
         .unwrap();
     };
-    let mut first = log.consume(run, &[Topic::Changes]).await.unwrap();
+    let mut first = log
+        .consume(run, &[Topic::Changes], Duration::ZERO)
+        .await
+        .unwrap();
     append(0..3).await;
     assert_eq!(numbers(&consume(&mut *first, run, 3).await), [0, 1, 2]);
     append(3..6).await;
@@ -222,7 +231,10 @@ async fn what_is_not_committed_comes_again(log: &dyn Log, run: &str) {
     }
     drop(first);
 
-    let mut second = log.consume(run, &[Topic::Changes]).await.unwrap();
+    let mut second = log
+        .consume(run, &[Topic::Changes], Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!(
         numbers(&consume(&mut *second, run, 3).await),
         [3, 4, 5],
@@ -231,7 +243,10 @@ async fn what_is_not_committed_comes_again(log: &dyn Log, run: &str) {
     drop(second);
 
     append(6..7).await;
-    let mut third = log.consume(run, &[Topic::Changes]).await.unwrap();
+    let mut third = log
+        .consume(run, &[Topic::Changes], Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!(numbers(&consume(&mut *third, run, 1).await), [6]);
 }
 
@@ -241,7 +256,10 @@ async fn groups_do_not_meet(log: &dyn Log, run: &str) {
         .await
         .unwrap();
     for group in [one, other] {
-        let mut consumer = log.consume(&group, &[Topic::Wake]).await.unwrap();
+        let mut consumer = log
+            .consume(&group, &[Topic::Wake], Duration::ZERO)
+            .await
+            .unwrap();
         assert_eq!(
             numbers(&consume(&mut *consumer, run, 9).await),
             (0..9).collect::<Vec<_>>(),
@@ -252,7 +270,7 @@ async fn groups_do_not_meet(log: &dyn Log, run: &str) {
 
 async fn several_topics_are_read_together(log: &dyn Log, run: &str) {
     let mut consumer = log
-        .consume(run, &[Topic::Reports, Topic::Devices])
+        .consume(run, &[Topic::Reports, Topic::Devices], Duration::ZERO)
         .await
         .unwrap();
     let new = (0..40)
@@ -379,7 +397,7 @@ async fn what_is_too_large_is_refused(log: &dyn Log, run: &str) {
 
 async fn lag_is_counted(log: &dyn Log, run: &str) {
     let topics = [Topic::Devices];
-    let mut consumer = log.consume(run, &topics).await.unwrap();
+    let mut consumer = log.consume(run, &topics, Duration::ZERO).await.unwrap();
     log.append(
         (0..10)
             .map(|n| record(Topic::Devices, run, "d", n))

@@ -58,6 +58,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Types of record that it wants; others are passed over undecoded.
     const KINDS: &'static [Kind];
 
+    /// `gather` of [`Log::consume`]: [`PROMPT`] or [`PATIENT`].
+    const GATHER: Duration;
+
     /// Ownership changed: caches of shards that are not listed, or that are new in the list, go.
     async fn assigned(&self, shards: &[Shards]);
 
@@ -79,9 +82,11 @@ pub struct HandlerError {
 /// Largest batch.
 pub const MAX_BATCH: usize = 512;
 
-/// Between two batches records gather for so long: a busy log would else wake every consumer for every few records, and that costs more than they do.
-/// The first record after a silence does not wait.
-const GATHER: Duration = Duration::from_millis(2);
+/// Records gather for so long where a session waits for what comes of them.
+pub const PROMPT: Duration = Duration::from_millis(2);
+
+/// Where nobody does.
+pub const PATIENT: Duration = Duration::from_millis(100);
 
 /// Keys of a batch that are handled at the same time.
 const IN_FLIGHT: usize = 64;
@@ -141,7 +146,7 @@ impl<H: Handler> Driver<'_, H> {
     async fn run(&self, topics: &[Topic]) -> Result<(), Error> {
         let mut tries = 0;
         loop {
-            let ended = match self.log.consume(self.group, topics).await {
+            let ended = match self.log.consume(self.group, topics, H::GATHER).await {
                 Ok(consumer) => self.consume(consumer, &mut tries).await,
                 Err(error) => Err(error),
             };
@@ -175,15 +180,11 @@ impl<H: Handler> Driver<'_, H> {
                     self.owned.send_replace(shards);
                 }
                 Delivery::Batch(records) => {
-                    let is_full = records.len() >= MAX_BATCH;
                     if self.batch(records).await == Then::Stop {
                         return Ok(());
                     }
                     consumer.commit().await?;
                     *tries = 0;
-                    if !is_full {
-                        tokio::time::sleep(GATHER).await;
-                    }
                 }
             }
         }

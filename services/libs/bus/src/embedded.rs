@@ -205,7 +205,12 @@ impl Log for EmbeddedLog {
             .await?
     }
 
-    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error> {
+    async fn consume(
+        &self,
+        group: &str,
+        topics: &[Topic],
+        gather: Duration,
+    ) -> Result<Box<dyn Consumer>, Error> {
         let seat = {
             let mut members = self
                 .shared
@@ -218,7 +223,8 @@ impl Log for EmbeddedLog {
                     .or_insert_with(|| Arc::new(Semaphore::new(1))),
             )
         };
-        Ok(Box::new(Member::new(self.clone(), group, topics, seat)))
+        let member = Member::new(self.clone(), group, topics, gather, seat);
+        Ok(Box::new(member))
     }
 
     async fn follow(&self, topics: &[Topic], from: From) -> Result<Box<dyn Follower>, Error> {

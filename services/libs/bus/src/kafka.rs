@@ -292,10 +292,15 @@ impl Log for KafkaLog {
         self.shared.producer.send(messages.collect()).await
     }
 
-    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error> {
+    async fn consume(
+        &self,
+        group: &str,
+        topics: &[Topic],
+        gather: Duration,
+    ) -> Result<Box<dyn Consumer>, Error> {
         let shared = &self.shared;
         let group = self.group(group);
-        let config = client::member(&shared.config, &group, topics.len())
+        let (config, gather) = client::member(&shared.config, &group, topics.len(), gather)
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         let (member, known) = Member::join(
             config,
@@ -303,6 +308,7 @@ impl Log for KafkaLog {
             Arc::clone(&shared.layout),
             group,
             topics,
+            gather,
             shared.threads.token(),
         )?;
         let mut members = shared

@@ -10,6 +10,7 @@ pub mod derived;
 pub mod drive;
 pub mod embedded;
 mod frame;
+mod gather;
 pub mod kafka;
 pub mod log;
 pub mod timers;

@@ -12,6 +12,7 @@ use std::{
     fmt,
     ops::Range,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 /// A record to append.
@@ -195,7 +196,15 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     async fn append(&self, records: Vec<NewRecord>) -> Result<(), Error>;
 
     /// Joins a consumer group: its members share the partitions of the topics. Begins after the group's committed offsets, or, for a new group, with the first record that the log holds.
-    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error>;
+    ///
+    /// `gather`: for about so long records are left to gather after each batch that was not full. A busy log would else wake every consumer for
+    /// every few records, and that costs more than they do.
+    async fn consume(
+        &self,
+        group: &str,
+        topics: &[Topic],
+        gather: Duration,
+    ) -> Result<Box<dyn Consumer>, Error>;
 
     /// Reads all partitions of topics for itself, without a group. [`Error::TooOld`] if a position lies before what the log still holds (or
     /// behind its end, so that it is not of this log).

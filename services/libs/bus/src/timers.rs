@@ -19,17 +19,14 @@ use tokio::sync::watch;
 
 /// Every shard is walked once in this time, and so a notice comes so much later at most (besides [`timers::LAG`]).
 ///
-/// A walk of a shard without due timers is one read of an empty range. 256 shards in five seconds are 51 reads a second and service, however
-/// many devices there are; nobody who arms a timer has to tell anybody.
+/// A walk without due timers is one read of an empty range. The sixteen groups in five seconds are three reads a second and service, however many
+/// devices there are (with more partitions than groups, one for each that a process owns); nobody who arms a timer has to tell anybody.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// A round is taken in so many steps, so that its reads do not come all at once.
-const STEPS: u16 = 16;
+/// Timers of one stretch per round; the rest comes with the next one.
+const MAX_DUE: usize = 4_000;
 
-/// Timers of one shard per step; the rest comes with the next one.
-const MAX_DUE: usize = 500;
-
-/// How far a shard has been walked without this being stored: after a restart, so much is walked again. (What was walked when a timer became a
+/// How far a stretch has been walked without this being stored: after a restart, so much is walked again. (What was walked when a timer became a
 /// notice is stored at once.)
 const STORED_AFTER_US: u64 = 600_000_000;
 
@@ -46,24 +43,23 @@ pub(crate) async fn run(
     service: &str,
     owned: watch::Receiver<Vec<Shards>>,
 ) {
-    let mut walks: Vec<Option<Walk>> = vec![None; usize::from(platen_ids::SHARDS)];
-    let mut steps = tokio::time::interval(ROUND / u32::from(STEPS));
+    let mut walks: HashMap<Shards, Option<Walk>> = HashMap::new();
+    // One group after the other, so that the reads of a round do not come all at once.
+    let mut steps = tokio::time::interval(ROUND / u32::from(timers::GROUPS));
     steps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failing = false;
-    for step in (0..STEPS).cycle() {
+    for group in (0..timers::GROUPS).cycle() {
         steps.tick().await;
-        let owned = owned.borrow().clone();
-        for shard in (step..platen_ids::SHARDS).step_by(usize::from(STEPS)) {
-            let walk = &mut walks[usize::from(shard)];
-            if !owned.iter().any(|range| range.contains(&shard)) {
-                // Another owner walks on from what is stored.
-                *walk = None;
-                continue;
-            }
-            let shard = u8::try_from(shard).expect("invariant: shards are below 256");
-            let outcome = walk_on(walk, log, store, service, shard, now_us()).await;
+        let mut stretches: Vec<Shards> =
+            owned.borrow().iter().flat_map(timers::stretches).collect();
+        // Another owner walks on from what is stored.
+        walks.retain(|stretch, _| stretches.contains(stretch));
+        stretches.retain(|stretch| timers::group_of(stretch.start) == group);
+        for stretch in stretches {
+            let walk = walks.entry(stretch.clone()).or_default();
+            let outcome = walk_on(walk, log, store, service, &stretch, now_us()).await;
             if let (Err(error), false) = (&outcome, failing) {
-                tracing::warn!(service, shard, %error, "timers cannot be walked; trying again");
+                tracing::warn!(service, ?stretch, %error, "timers cannot be walked; trying again");
             }
             failing = outcome.is_err();
             if failing {
@@ -73,10 +69,10 @@ pub(crate) async fn run(
     }
 }
 
-/// Where the walk of a shard begins that was left in the future: the clock was wrong then, and for how long nobody knows.
+/// Where a walk begins that was left in the future: the clock was wrong then, and for how long nobody knows.
 const AFTER_WRONG_CLOCK_US: u64 = 86_400_000_000;
 
-/// How far a shard has been walked.
+/// How far a stretch has been walked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Walk {
     until_us: u64,
@@ -87,19 +83,19 @@ struct Walk {
     fired: HashMap<String, u64>,
 }
 
-/// Walks a shard up to what is due now. A timer comes once, unless the walker is restarted: then those of the last moments come again, under
+/// Walks a stretch up to what is due now. A timer comes once, unless the walker is restarted: then those of the last moments come again, under
 /// the same ids.
 async fn walk_on(
     walk: &mut Option<Walk>,
     log: &dyn Log,
     store: &Store,
     service: &str,
-    shard: u8,
+    stretch: &Shards,
     now_us: u64,
 ) -> Result<(), Failure> {
     let walk = match walk {
         Some(walk) => walk,
-        None => walk.insert(begin(store, service, shard, now_us).await?),
+        None => walk.insert(begin(store, service, stretch, now_us).await?),
     };
     if walk.until_us > now_us {
         // The clock was set back. What was armed since lies behind the walker, unless it goes back, too: what has fired may fire again.
@@ -107,12 +103,13 @@ async fn walk_on(
         walk.checked_us = walk.checked_us.min(now_us);
     }
     let (mut due, until_us) =
-        timers::walk(store, service, shard, walk.until_us, now_us, MAX_DUE).await?;
+        timers::walk(store, service, stretch, walk.until_us, now_us, MAX_DUE).await?;
     let check = now_us.saturating_sub(walk.checked_us) > CHECKED_AFTER_US;
     if check {
         let from_us = walk.until_us.saturating_sub(LATE_US);
         let behind_us = walk.until_us + u64::try_from(timers::LAG.as_micros()).unwrap_or(0);
-        let (late, _) = timers::walk(store, service, shard, from_us, behind_us, usize::MAX).await?;
+        let (late, _) =
+            timers::walk(store, service, stretch, from_us, behind_us, usize::MAX).await?;
         due.extend(
             late.into_iter()
                 .filter(|timer| !walk.fired.contains_key(&timer.id)),
@@ -120,9 +117,7 @@ async fn walk_on(
     }
     let fired: Vec<String> = due.iter().map(|timer| timer.id.clone()).collect();
     if !due.is_empty() {
-        let notices = due
-            .into_iter()
-            .map(|timer| notice(timer, service, shard, now_us));
+        let notices = due.into_iter().map(|timer| notice(timer, service, now_us));
         log.append(notices.collect()).await?;
     }
     // Nothing below is done if anything above has failed: then all of it is done again.
@@ -135,16 +130,21 @@ async fn walk_on(
     walk.fired.extend(fired.into_iter().map(|id| (id, now_us)));
     if store_it {
         store
-            .write(vec![timers::remember(service, shard, until_us)])
+            .write(vec![timers::remember(service, stretch, until_us)])
             .await?;
         walk.stored_us = until_us;
     }
     Ok(())
 }
 
-/// Where the walk of a shard begins: where it was left, or when the log was made, since no timer is older.
-async fn begin(store: &Store, service: &str, shard: u8, now_us: u64) -> Result<Walk, Failure> {
-    let until_us = match timers::walked(store, service, shard).await? {
+/// Where the walk of a stretch begins: where it was left, or when the log was made, since no timer is older.
+async fn begin(
+    store: &Store,
+    service: &str,
+    stretch: &Shards,
+    now_us: u64,
+) -> Result<Walk, Failure> {
+    let until_us = match timers::walked(store, service, stretch).await? {
         walked if walked > now_us => now_us.saturating_sub(AFTER_WRONG_CLOCK_US),
         0 => {
             let topic = store.get::<Topics>(Topic::Reports.name()).await?;
@@ -160,8 +160,9 @@ async fn begin(store: &Store, service: &str, shard: u8, now_us: u64) -> Result<W
     })
 }
 
-fn notice(timer: Timer, service: &str, shard: u8, now_us: u64) -> NewRecord {
+fn notice(timer: Timer, service: &str, now_us: u64) -> NewRecord {
     let time_us = i64::try_from(now_us).unwrap_or(i64::MAX);
+    let shard = timers::shard_of(&timer);
     let notice = Notice {
         tenant: timer.tenant,
         device: timer.device,
@@ -199,7 +200,6 @@ mod tests {
     use platen_store::{embedded::EmbeddedTables, rows, table::Write, tables::Timers};
     use std::sync::Arc;
 
-    const SHARD: u8 = 7;
     const SECOND: u64 = 1_000_000;
 
     /// A timer that lies where it says.
@@ -208,11 +208,19 @@ mod tests {
             due_us: i64::try_from(due_us).unwrap(),
             id: subject.to_owned(),
             key: "t/d".to_owned(),
+            tenant: "t".to_owned(),
             subject: subject.to_owned(),
             ..Timer::default()
         };
         let bucket = due_us / 300_000_000;
-        rows::write::<Timers>(("metering", SHARD, bucket, due_us, subject), &row, due_us)
+        let group = timers::group_of(stretch().start);
+        rows::write::<Timers>(("metering", group, bucket, due_us, subject), &row, due_us)
+    }
+
+    /// Where the device's timers lie.
+    fn stretch() -> Shards {
+        let shard = u16::from(platen_ids::shard("t", "d"));
+        shard..shard + 1
     }
 
     async fn notices(follower: &mut dyn Follower) -> Vec<String> {
@@ -234,7 +242,7 @@ mod tests {
         let mut walk = None;
         let mut at = async |seconds: u64| {
             let now = start + seconds * SECOND;
-            walk_on(&mut walk, &log, &store, "metering", SHARD, now)
+            walk_on(&mut walk, &log, &store, "metering", &stretch(), now)
                 .await
                 .unwrap();
         };
@@ -281,7 +289,7 @@ mod tests {
             &log,
             &store,
             "metering",
-            SHARD,
+            &stretch(),
             start + 411 * SECOND,
         )
         .await
@@ -304,7 +312,7 @@ mod tests {
         };
         let at = async |walk: &mut Option<Walk>, seconds: u64| {
             let now = start + seconds * SECOND;
-            walk_on(walk, &log, &store, "metering", SHARD, now)
+            walk_on(walk, &log, &store, "metering", &stretch(), now)
                 .await
                 .unwrap();
         };

@@ -83,8 +83,14 @@ impl<W: Watch> Log for Watched<W> {
         self.watch.after(Call::Append(&[]), begun.elapsed()).await
     }
 
-    async fn consume(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Consumer>, Error> {
-        let member = pass(&*self.watch, Call::Other, self.log.consume(group, topics)).await?;
+    async fn consume(
+        &self,
+        group: &str,
+        topics: &[Topic],
+        gather: Duration,
+    ) -> Result<Box<dyn Consumer>, Error> {
+        let joined = self.log.consume(group, topics, gather);
+        let member = pass(&*self.watch, Call::Other, joined).await?;
         Ok(Box::new(WatchedConsumer {
             member,
             watch: Arc::clone(&self.watch),

@@ -83,7 +83,10 @@ async fn read(log: &EmbeddedLog, from: u64, end: u64) -> Result<Vec<u64>, Error>
 }
 
 async fn pass(log: &EmbeddedLog, group: &str) {
-    let mut consumer = log.consume(group, &[Topic::Reports]).await.unwrap();
+    let mut consumer = log
+        .consume(group, &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
     assert!(matches!(
         consumer.next(1).await.unwrap(),
         Delivery::Assigned(_)
@@ -137,8 +140,14 @@ async fn a_group_has_one_active_member() {
     let subject = Subject::new(Options::default());
     let log = subject.open().await;
     append(&log, 0..2).await;
-    let mut first = log.consume("g", &[Topic::Reports]).await.unwrap();
-    let mut second = log.consume("g", &[Topic::Reports]).await.unwrap();
+    let mut first = log
+        .consume("g", &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
+    let mut second = log
+        .consume("g", &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
     assert!(
         matches!(first.next(1).await.unwrap(), Delivery::Assigned(shards) if shards == [0..256])
     );
@@ -193,7 +202,10 @@ async fn records_and_offsets_survive_a_restart() {
     let subject = Subject::new(Options::default());
     let log = subject.open().await;
     append(&log, 0..100).await;
-    let mut consumer = log.consume("g", &[Topic::Reports]).await.unwrap();
+    let mut consumer = log
+        .consume("g", &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
     consumer.next(30).await.unwrap();
     let Delivery::Batch(batch) = consumer.next(30).await.unwrap() else {
         panic!("a batch")
@@ -204,7 +216,10 @@ async fn records_and_offsets_survive_a_restart() {
 
     let log = subject.open().await;
     append(&log, 100..110).await;
-    let mut consumer = log.consume("g", &[Topic::Reports]).await.unwrap();
+    let mut consumer = log
+        .consume("g", &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
     consumer.next(512).await.unwrap();
     let mut found = Vec::new();
     while found.len() < 80 {

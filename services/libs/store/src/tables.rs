@@ -103,12 +103,12 @@ tables! {
     /// Artifacts: key (tenant, artifact).
     Artifacts = "artifacts": row::ArtifactRow, (Text("tenant")), (Text("artifact")), Edited, None,
         (&'a str, &'a str), |(tenant, artifact)| vec![tenant.into()], vec![artifact.into()];
-    /// Timers: key (service, shard, bucket of five minutes, due time in µs, timer).
-    Timers = "timers": row::Timer, (Text("service"), Number("shard"), Number("bucket")), (Number("due"), Text("timer")), Inserted, None,
-        (&'a str, u8, u64, u64, &'a str), |(service, shard, bucket, due, timer)| vec![service.into(), shard.into(), bucket.into()], vec![due.into(), timer.into()];
-    /// Up to where a service has walked its timers: key (service, shard).
+    /// Timers: key (service, group of shards, bucket of five minutes, due time in µs, timer).
+    Timers = "timers": row::Timer, (Text("service"), Number("group"), Number("bucket")), (Number("due"), Text("timer")), Inserted, None,
+        (&'a str, u16, u64, u64, &'a str), |(service, group, bucket, due, timer)| vec![service.into(), u64::from(group).into(), bucket.into()], vec![due.into(), timer.into()];
+    /// Up to where a service has walked its timers: key (service, first of the shards that are walked together).
     WalkedTimers = "walked": row::Walked, (Text("service"), Number("shard")), (), Derived, None,
-        (&'a str, u8), |(service, shard)| vec![service.into(), shard.into()], vec![];
+        (&'a str, u16), |(service, shard)| vec![service.into(), u64::from(shard).into()], vec![];
     /// Epochs of topics: key (topic).
     Topics = "topics": row::TopicEpoch, (Text("topic")), (), Once, None,
         &'a str, |topic| vec![topic.into()], vec![];

@@ -1,8 +1,10 @@
 //! Timers: rows in the order of their due time, which a walker passes over once and nobody deletes.
 //!
-//! A timer lies in the partition (service, shard, bucket of five minutes). Who arms it writes the row; the service that it is for walks its
-//! shards up to a little behind the clock ([`LAG`]), appends a notice for each timer, and remembers up to where it has walked. So a timer must
-//! never be written behind the walker: one whose time has come, or is about to, is written under the clock's time and not under its own.
+//! A timer lies in the partition (service, group of shards, bucket of five minutes): a group is as many shards as one read takes in, because nearly
+//! every read finds nothing and there are more of these than of any other at rest. Who arms a timer writes the row; the service that it is for
+//! walks its shards, those of a group together, up to a little behind the clock ([`LAG`]), appends a notice for each timer, and remembers up to
+//! where it has walked. So a timer must never be written behind the walker: one whose time has come, or is about to, is written under the clock's
+//! time and not under its own.
 
 use crate::{
     rows::{self, Store},
@@ -11,7 +13,16 @@ use crate::{
 };
 use platen_proto::store::v1::{Timer, Walked};
 use sha2::{Digest, Sha256};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    ops::Range as Shards,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Shards of a group; for ever.
+const GROUP: u16 = 16;
+
+/// Number of groups.
+pub const GROUPS: u16 = platen_ids::SHARDS / GROUP;
 
 /// Width of a bucket, µs.
 const BUCKET_US: u64 = 300_000_000;
@@ -79,7 +90,7 @@ fn arm_at(
     };
     let key = (
         service,
-        platen_ids::shard(tenant, name),
+        group_of(u16::from(platen_ids::shard(tenant, name))),
         placed / BUCKET_US,
         placed,
         id.as_str(),
@@ -107,28 +118,43 @@ fn id(texts: &[&str], due_us: i64) -> String {
         .collect()
 }
 
-/// Up to where a service has walked a shard, µs since 1970; 0: never walked.
+/// The group of a shard, below [`GROUPS`].
+#[must_use]
+pub const fn group_of(shard: u16) -> u16 {
+    shard / GROUP
+}
+
+/// What of these shards is walked together: they, cut where a group ends.
+pub fn stretches(shards: &Shards<u16>) -> impl Iterator<Item = Shards<u16>> {
+    let end = shards.end;
+    let cut = move |from: u16| from..end.min((group_of(from) + 1) * GROUP);
+    let first = (!shards.is_empty()).then(|| cut(shards.start));
+    std::iter::successors(first, move |last| (last.end < end).then(|| cut(last.end)))
+}
+
+/// Up to where a service has walked a stretch ([`stretches`]), µs since 1970; 0: never walked.
 ///
 /// # Errors
 ///
 /// As [`Store::get`].
-pub async fn walked(store: &Store, service: &str, shard: u8) -> Result<u64, Error> {
-    let row = store.get::<WalkedTimers>((service, shard)).await?;
+pub async fn walked(store: &Store, service: &str, stretch: &Shards<u16>) -> Result<u64, Error> {
+    let row = store.get::<WalkedTimers>((service, stretch.start)).await?;
     Ok(row.map_or(0, |row| u64::try_from(row.until_us).unwrap_or(0)))
 }
 
 /// The write that remembers it.
 #[must_use]
-pub fn remember(service: &str, shard: u8, until_us: u64) -> Write {
+pub fn remember(service: &str, stretch: &Shards<u16>, until_us: u64) -> Write {
     let row = Walked {
         until_us: i64::try_from(until_us).unwrap_or(i64::MAX),
     };
-    rows::write::<WalkedTimers>((service, shard), &row, until_us)
+    rows::write::<WalkedTimers>((service, stretch.start), &row, until_us)
 }
 
-/// The timers of a shard that have become due since `from_us`, and up to where that is: where the next walk begins.
+/// The timers of a stretch that have become due since `from_us`, and up to where that is: where the next walk begins.
 ///
-/// `now_us`: the clock. About `limit` timers at most; those that are due at the same microsecond are never torn apart.
+/// `stretch`: of [`stretches`]; timers of other shards of its group are passed over. `now_us`: the clock. About `limit` timers at most; those that
+/// are due at the same microsecond are never torn apart.
 ///
 /// # Errors
 ///
@@ -136,7 +162,35 @@ pub fn remember(service: &str, shard: u8, until_us: u64) -> Write {
 pub async fn walk(
     store: &Store,
     service: &str,
-    shard: u8,
+    stretch: &Shards<u16>,
+    from_us: u64,
+    now_us: u64,
+    limit: usize,
+) -> Result<(Vec<Timer>, u64), Error> {
+    let (mut timers, until_us) = walk_group(
+        store,
+        service,
+        group_of(stretch.start),
+        from_us,
+        now_us,
+        limit,
+    )
+    .await?;
+    timers.retain(|timer| stretch.contains(&shard_of(timer).into()));
+    Ok((timers, until_us))
+}
+
+/// The shard of what a timer is about, whose records its notice stands among.
+#[must_use]
+pub fn shard_of(timer: &Timer) -> u8 {
+    let name = timer.key.split_once('/').map_or("", |(_, name)| name);
+    platen_ids::shard(&timer.tenant, name)
+}
+
+async fn walk_group(
+    store: &Store,
+    service: &str,
+    group: u16,
     from_us: u64,
     now_us: u64,
     limit: usize,
@@ -160,7 +214,7 @@ pub async fn walk(
         };
         loop {
             let page = store
-                .scan::<Timers>((service, shard, bucket, 0, ""), range.clone())
+                .scan::<Timers>((service, group, bucket, 0, ""), range.clone())
                 .await?;
             let mut last = None;
             for (clustering, timer) in page.rows {
@@ -175,7 +229,7 @@ pub async fn walk(
                 range.below = Some((last + 1).into());
                 while range.cursor.is_some() {
                     let page = store
-                        .scan::<Timers>((service, shard, bucket, 0, ""), range.clone())
+                        .scan::<Timers>((service, group, bucket, 0, ""), range.clone())
                         .await?;
                     timers.extend(page.rows.into_iter().map(|(_, timer)| timer));
                     range.cursor = page.next;

@@ -379,7 +379,14 @@ proptest! {
 async fn timers_are_walked_once_and_none_is_missed() {
     let directory = TempDir::new().unwrap();
     let store = Store::new(Arc::new(open(&directory)));
-    let shard = platen_ids::shard("t", "d");
+    let stretch = stretch("t", "d");
+    let neighbour = (0..)
+        .map(|n| format!("~profile/p{n}"))
+        .find(|name| {
+            let shard = u16::from(platen_ids::shard("t", name));
+            shard != stretch.start && timers::group_of(shard) == timers::group_of(stretch.start)
+        })
+        .unwrap();
     let start = now_us();
     let at = |seconds: u64| i64::try_from(start + seconds * 1_000_000).unwrap();
     let arm = |due_us, subject: &str| {
@@ -407,10 +414,10 @@ async fn timers_are_walked_once_and_none_is_missed() {
         .write(vec![timers::arm(
             "provisioning",
             "t",
-            "~profile/p1",
+            &neighbour,
             at(100),
             "PROFILE_CHANGED",
-            "p1",
+            "a neighbour",
         )])
         .await
         .unwrap();
@@ -419,12 +426,12 @@ async fn timers_are_walked_once_and_none_is_missed() {
     let mut walked = start;
     for seconds in [0, 50, 99, 103, 110, 3_999, 4_003, 4_010] {
         let now = start + seconds * 1_000_000;
-        let (due, further) = timers::walk(&store, "provisioning", shard, walked, now, 1)
+        let (due, further) = timers::walk(&store, "provisioning", &stretch, walked, now, 1)
             .await
             .unwrap();
         assert!(further >= walked && further <= now);
         // By one at a time a walk may need another round.
-        let (more, further) = timers::walk(&store, "provisioning", shard, further, now, 100)
+        let (more, further) = timers::walk(&store, "provisioning", &stretch, further, now, 100)
             .await
             .unwrap();
         seen.extend(
@@ -448,29 +455,65 @@ async fn timers_are_walked_once_and_none_is_missed() {
     );
     assert_eq!((place("soon"), place("twin")), (vec![110], vec![110]));
     assert_eq!(place("late"), [4_010]);
-    assert_eq!(seen.len(), 4, "{seen:?}");
-    let other = timers::walk(&store, "firmware", shard, start, start + 9_000_000_000, 10)
-        .await
-        .unwrap();
+    assert_eq!(seen.len(), 4, "of the shard and of no other: {seen:?}");
+    let other = timers::walk(
+        &store,
+        "firmware",
+        &stretch,
+        start,
+        start + 9_000_000_000,
+        10,
+    )
+    .await
+    .unwrap();
     assert_eq!(other.0, [], "services do not see each other's timers");
 
     assert_eq!(
-        timers::walked(&store, "provisioning", shard).await.unwrap(),
+        timers::walked(&store, "provisioning", &stretch)
+            .await
+            .unwrap(),
         0
     );
     store
-        .write(vec![timers::remember("provisioning", shard, walked)])
+        .write(vec![timers::remember("provisioning", &stretch, walked)])
         .await
         .unwrap();
     store
-        .write(vec![timers::remember("provisioning", shard, 1)])
+        .write(vec![timers::remember("provisioning", &stretch, 1)])
         .await
         .unwrap();
     assert_eq!(
-        timers::walked(&store, "provisioning", shard).await.unwrap(),
+        timers::walked(&store, "provisioning", &stretch)
+            .await
+            .unwrap(),
         walked,
         "never back"
     );
+}
+
+#[test]
+fn stretches_are_whole_within_a_group_and_a_partition() {
+    for partitions in [1, 2, 16, 64, 256] {
+        let width = 256 / partitions;
+        let stretches: Vec<_> = (0..partitions)
+            .flat_map(|partition| {
+                let owned = partition * width..(partition + 1) * width;
+                timers::stretches(&owned).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(stretches.len(), usize::from(partitions.max(timers::GROUPS)));
+        let mut next = 0;
+        for stretch in stretches {
+            assert_eq!(stretch.start, next);
+            assert_eq!(
+                timers::group_of(stretch.start),
+                timers::group_of(stretch.end - 1)
+            );
+            next = stretch.end;
+        }
+        assert_eq!(next, 256);
+    }
+    assert_eq!(timers::stretches(&(16..16)).count(), 0);
 }
 
 #[tokio::test]
@@ -496,7 +539,7 @@ async fn many_timers_of_one_moment_are_not_torn_apart() {
         let walk = timers::walk(
             &store,
             "firmware",
-            platen_ids::shard("t", "d"),
+            &stretch("t", "d"),
             walked,
             start + 100_000_000,
             7,
@@ -515,6 +558,12 @@ async fn many_timers_of_one_moment_are_not_torn_apart() {
         (100, 4),
         "40, 40, 20 and the rest of the way"
     );
+}
+
+/// The shard of a device or of something else.
+fn stretch(tenant: &str, name: &str) -> std::ops::Range<u16> {
+    let shard = u16::from(platen_ids::shard(tenant, name));
+    shard..shard + 1
 }
 
 fn now_us() -> u64 {

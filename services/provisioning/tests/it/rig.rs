@@ -27,6 +27,7 @@ use platen_store::{
     embedded::EmbeddedTables,
     table::{Expect, Part, Range},
     tables::{DesiredStates, Profiles, ProgressOfOperations, Timers},
+    timers,
 };
 use prost::Message;
 use std::{
@@ -332,7 +333,8 @@ impl Rig {
     /// The kinds and subjects of the timers that the service has armed and that are not due.
     pub(crate) async fn timers(&self, within: Duration) -> Vec<(String, String)> {
         let service = Part::from("provisioning");
-        let shard = Part::from(platen_ids::shard(TENANT, DEVICE));
+        let shard = platen_ids::shard(TENANT, DEVICE);
+        let group = Part::from(u64::from(timers::group_of(shard.into())));
         let mut found = Vec::new();
         let from = self.now_us().unsigned_abs() / 300_000_000;
         for bucket in from..=from + within.as_secs() / 300 + 1 {
@@ -341,7 +343,7 @@ impl Rig {
                 .tables()
                 .scan(
                     Timers::TABLE,
-                    &[service.clone(), shard.clone(), Part::from(bucket)],
+                    &[service.clone(), group.clone(), Part::from(bucket)],
                     Range::default(),
                 )
                 .await

@@ -2,11 +2,12 @@
 
 use crate::{
     embedded::{EmbeddedLog, reader::Reader},
+    gather::Gather,
     log::{Consumer, Delivery, Error, Shards},
 };
 use async_trait::async_trait;
 use platen_proto::topic::Topic;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A member of a group.
@@ -16,6 +17,7 @@ pub(crate) struct Member {
     topics: Vec<Topic>,
     seat: Arc<Semaphore>,
     state: State,
+    gather: Gather,
     /// What `commit` marks as done.
     delivered: Option<Vec<(Topic, u64)>>,
 }
@@ -39,6 +41,7 @@ impl Member {
         log: EmbeddedLog,
         group: &str,
         topics: &[Topic],
+        gather: Duration,
         seat: Arc<Semaphore>,
     ) -> Self {
         let (group, topics) = (group.to_owned(), topics.to_vec());
@@ -48,6 +51,7 @@ impl Member {
             topics,
             seat,
             state: State::New,
+            gather: Gather::new(gather),
             delivered: None,
         }
     }
@@ -58,7 +62,9 @@ impl Consumer for Member {
     async fn next(&mut self, max: usize) -> Result<Delivery, Error> {
         let seat = match &mut self.state {
             State::Active { reader, .. } => {
+                self.gather.wait().await;
                 let records = reader.next(max).await?;
+                self.gather.handed_out(records.len() >= max);
                 self.delivered = Some(reader.positions());
                 return Ok(Delivery::Batch(records));
             }

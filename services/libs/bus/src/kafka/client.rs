@@ -1,6 +1,7 @@
 //! What every client of the cluster is told, and what they tell back.
 
 use super::{KafkaConfig, SetupError};
+use crate::gather::Gather;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
@@ -189,7 +190,7 @@ pub(super) fn producer(config: &KafkaConfig) -> Result<ClientConfig, SetupError>
     client
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        .set("linger.ms", "2")
+        .set("linger.ms", "5")
         .set("compression.type", "zstd")
         .set("message.max.bytes", MAX_MESSAGE.to_string())
         .set("queue.buffering.max.kbytes", "65536")
@@ -224,7 +225,14 @@ pub(super) fn reader(config: &KafkaConfig) -> Result<ClientConfig, SetupError> {
     Ok(client)
 }
 
-/// Of a member of a group of this full name.
+/// See [`member`].
+const LONG: Duration = Duration::from_millis(50);
+
+/// What a broker gathers for a consumer that leaves it the time, bytes. Some hundred idle sessions.
+const GATHERED: usize = 64 << 10;
+
+/// Of a member of a group of this full name, and how long records gather in this process. From [`LONG`] on the brokers do that, so that neither
+/// they nor the library's threads are busy with few records at a time; who asks often for less would keep them busy when there is nothing.
 ///
 /// Of several topics a member has the same partitions of each, as only the range assignor promises (and only if it does not look at racks); of one
 /// topic, most partitions stay where they are when members come and go.
@@ -232,8 +240,17 @@ pub(super) fn member(
     config: &KafkaConfig,
     group: &str,
     topics: usize,
-) -> Result<ClientConfig, SetupError> {
+    gather: Duration,
+) -> Result<(ClientConfig, Gather), SetupError> {
     let mut client = reader(config)?;
+    let here = if gather < LONG {
+        gather
+    } else {
+        client
+            .set("fetch.min.bytes", GATHERED.to_string())
+            .set("fetch.wait.max.ms", gather.as_millis().to_string());
+        Duration::ZERO
+    };
     let session = config.session_timeout.as_millis();
     client
         .set("group.id", group)
@@ -250,7 +267,7 @@ pub(super) fn member(
     if let Some(instance) = &config.instance {
         client.set("group.instance.id", instance);
     }
-    Ok(client)
+    Ok((client, Gather::new(here)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use super::{
     lookups,
     message::{self, Unread},
 };
-use crate::log::{Consumer, Delivery, Error};
+use crate::{
+    gather::Gather,
+    log::{Consumer, Delivery, Error},
+};
 use async_trait::async_trait;
 use platen_proto::topic::Topic;
 use rdkafka::{
@@ -84,7 +87,10 @@ impl Shared {
 }
 
 /// The handle.
-pub(super) struct Member(Arc<Shared>);
+pub(super) struct Member {
+    shared: Arc<Shared>,
+    gather: Gather,
+}
 
 impl Member {
     /// Joins. `token` is held until the member has left.
@@ -94,6 +100,7 @@ impl Member {
         layout: Arc<Layout>,
         group: String,
         topics: &[Topic],
+        gather: Gather,
         token: TaskTrackerToken,
     ) -> Result<(Self, Arc<Shared>), Error> {
         let shared = Arc::new(Shared {
@@ -119,7 +126,11 @@ impl Member {
                 }
             })
             .map_err(|error| Error::Unavailable(format!("no thread for a consumer: {error}")))?;
-        Ok((Self(Arc::clone(&shared)), shared))
+        let handle = Self {
+            shared: Arc::clone(&shared),
+            gather,
+        };
+        Ok((handle, shared))
     }
 }
 
@@ -134,39 +145,43 @@ impl Drop for Ended {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.0.books().closed = true;
-        self.0.moved.notify_all();
+        self.shared.books().closed = true;
+        self.shared.moved.notify_all();
     }
 }
 
 #[async_trait]
 impl Consumer for Member {
     async fn next(&mut self, max: usize) -> Result<Delivery, Error> {
+        self.gather.wait().await;
         loop {
             {
-                let mut books = self.0.books();
+                let mut books = self.shared.books();
                 if let Some(why) = &books.failed {
                     return Err(Error::Unavailable(why.clone()));
                 }
                 if let Some(delivery) = books.ledger.take(max) {
                     drop(books);
-                    self.0.moved.notify_all();
+                    self.shared.moved.notify_all();
+                    if let Delivery::Batch(records) = &delivery {
+                        self.gather.handed_out(records.len() >= max);
+                    }
                     return Ok(delivery);
                 }
             }
-            self.0.news.notified().await;
+            self.shared.news.notified().await;
         }
     }
 
     /// Remembers it; the thread tells the cluster soon, and before anybody else gets the partition.
     async fn commit(&mut self) -> Result<(), Error> {
-        let mut books = self.0.books();
+        let mut books = self.shared.books();
         if let Some(why) = &books.failed {
             return Err(Error::Unavailable(why.clone()));
         }
         books.ledger.done();
         drop(books);
-        self.0.moved.notify_all();
+        self.shared.moved.notify_all();
         Ok(())
     }
 }

@@ -246,6 +246,7 @@ struct Teller {
 #[async_trait]
 impl Handler for Teller {
     const KINDS: &'static [Kind] = &[Kind::Inform, Kind::Notice];
+    const GATHER: Duration = drive::PROMPT;
 
     async fn assigned(&self, shards: &[Shards]) {
         self.seen.send_modify(|seen| {

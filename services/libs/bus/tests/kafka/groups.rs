@@ -30,7 +30,7 @@ async fn what_is_done_is_committed_when_the_member_leaves() {
     let (_cluster, bed) = mock(1, 4).await;
     let log = bed.open().await;
     log.append(records(0..10, 0..10)).await.unwrap();
-    let mut consumer = log.consume("group", &TOPICS).await.unwrap();
+    let mut consumer = log.consume("group", &TOPICS, Duration::ZERO).await.unwrap();
     let mut count = 0;
     while count < 100 {
         count += batch(&mut *consumer).await.len();
@@ -53,7 +53,7 @@ async fn a_member_whose_partitions_were_taken_over_commits_nothing_of_them() {
     let (cluster, bed) = mock(1, 1).await;
     let log = bed.open().await;
     log.append(records(0..1, 0..5)).await.unwrap();
-    let mut consumer = log.consume("group", &TOPICS).await.unwrap();
+    let mut consumer = log.consume("group", &TOPICS, Duration::ZERO).await.unwrap();
     let first = batch(&mut *consumer).await;
     assert_eq!(number(&first[0]), 0);
 
@@ -76,13 +76,13 @@ async fn a_batch_in_hand_is_finished_before_its_partitions_go() {
     let (_cluster, bed) = mock(1, 2).await;
     let log = bed.open().await;
     log.append(records(0..20, 0..5)).await.unwrap();
-    let mut first = log.consume("group", &TOPICS).await.unwrap();
+    let mut first = log.consume("group", &TOPICS, Duration::ZERO).await.unwrap();
     let mut held = Vec::new();
     while held.len() < 100 {
         held.extend(batch(&mut *first).await);
     }
 
-    let mut second = log.consume("group", &TOPICS).await.unwrap();
+    let mut second = log.consume("group", &TOPICS, Duration::ZERO).await.unwrap();
     // The first is asked for a partition, and has it in hand.
     let nothing_yet = timeout(Duration::from_secs(1), async {
         loop {
@@ -109,7 +109,7 @@ async fn a_slow_service_stops_the_fetching_and_misses_nothing() {
     for n in 0..100 {
         log.append(records(0..100, n..n + 1)).await.unwrap();
     }
-    let mut consumer = log.consume("group", &TOPICS).await.unwrap();
+    let mut consumer = log.consume("group", &TOPICS, Duration::ZERO).await.unwrap();
     let mut next = [0_u64; 100];
     let mut count = 0;
     while count < 10_000 {
@@ -134,8 +134,8 @@ async fn members_of_a_group_on_several_topics_have_the_same_partitions_of_each()
     let (_cluster, bed) = mock(1, 4).await;
     let log = bed.open().await;
     let topics = [Topic::Reports, Topic::Changes];
-    let mut first = log.consume("group", &topics).await.unwrap();
-    let mut second = log.consume("group", &topics).await.unwrap();
+    let mut first = log.consume("group", &topics, Duration::ZERO).await.unwrap();
+    let mut second = log.consume("group", &topics, Duration::ZERO).await.unwrap();
     let mut shards = [Vec::new(), Vec::new()];
     eventually("they share", async || {
         for (member, shards) in [&mut first, &mut second].into_iter().zip(&mut shards) {

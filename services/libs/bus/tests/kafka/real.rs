@@ -105,7 +105,10 @@ async fn who_is_overtaken_by_retention_is_told() {
         log.append(large(n)).await.unwrap();
     }
     let mut behind = log.follow(&[Topic::Reports], from(0)).await.unwrap();
-    let mut group = log.consume("g", &[Topic::Reports]).await.unwrap();
+    let mut group = log
+        .consume("g", &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!(batch(&mut *group).await[0].offset, 0);
     group.commit().await.unwrap();
     drop(group);
@@ -139,7 +142,10 @@ async fn who_is_overtaken_by_retention_is_told() {
     assert_eq!(behind.positions().0[&(Topic::Reports, 0)], next);
 
     // A group goes on with what is left.
-    let mut group = log.consume("g", &[Topic::Reports]).await.unwrap();
+    let mut group = log
+        .consume("g", &[Topic::Reports], Duration::ZERO)
+        .await
+        .unwrap();
     let offset = batch(&mut *group).await[0].offset;
     assert_eq!(offset, 129);
 }

@@ -45,7 +45,7 @@ const MIGRATIONS: &[Migration] = &[Migration {
     id: 1,
     oldest: 1,
     adds: Adds::AllOtherTables,
-    checksum: "f83d1eb8185a63b554935cc0cd42f6b357cbb99fb131aa46ae20d8a9e83a2a69",
+    checksum: "19aae30cc52cc781600e22f984812826cb8fe8a2cc74dc2c314c012e613ab232",
 }];
 
 impl Migration {
