@@ -15,6 +15,7 @@ use platen_cwmp::digest::{
     self, Algorithm, Authorization, BasicAuthorization, Challenge, DigestAuthorization, NonceKey,
     NonceState, Secret, basic_challenge,
 };
+use platen_cwmp::identity::Identity;
 use platen_proto::{store::v1::Credential, topic::Topic};
 use platen_runtime::{Keys, Recent};
 use platen_store::{Error, Store, tables::Credentials};
@@ -354,7 +355,8 @@ impl Authenticator {
     ) -> Result<Proof, Error> {
         let now = Instant::now();
         let peer = one_peer(claim.peer);
-        let user = (claim.tenant.to_owned(), username.to_owned(), peer);
+        let counted = canonical(username).unwrap_or_else(|| username.to_owned());
+        let user = (claim.tenant.to_owned(), counted, peer);
         for check in [
             self.by_peer.check(&peer, now),
             self.by_user.check(&user, now),
@@ -415,16 +417,24 @@ impl Authenticator {
     async fn load(&self, tenant: &str, username: &str) -> Result<Option<Arc<Account>>, Error> {
         let (read, mark) = (Instant::now(), self.changes.mark());
         let key = (tenant.to_owned(), username.to_owned());
-        let Some(row) = self
+        let mut row = self
             .store
             .get_edited::<Credentials>((tenant, username))
-            .await?
-        else {
+            .await?;
+        if row.is_none()
+            && let Some(canonical) = canonical(username).filter(|canonical| canonical != username)
+        {
+            row = self
+                .store
+                .get_edited::<Credentials>((tenant, &canonical))
+                .await?;
+        }
+        let Some(row) = row else {
             self.accounts.remove(&key);
             return Ok(None);
         };
         let credential = row.value;
-        let aad = format!("credential/{tenant}/{username}");
+        let aad = format!("credential/{tenant}/{}", credential.username);
         let password = self
             .keys
             .open(&aad, &credential.password_sealed)
@@ -464,6 +474,17 @@ pub(crate) fn username(authorization: &HeaderValue) -> Option<String> {
         Authorization::Basic(basic) if basic.is_empty() => None,
         Authorization::Basic(basic) => Some(basic.username),
     }
+}
+
+/// Whether two user names are of one device: percent-encoding may be written in several ways (TR-069 3.4.4).
+pub(crate) fn is_same_user(one: &str, other: &str) -> bool {
+    one == other || canonical(one).is_some_and(|one| one == canonical(other).unwrap_or_default())
+}
+
+/// The name as Platen writes it, of one that is a device's identity.
+fn canonical(username: &str) -> Option<String> {
+    let identity = Identity::parse(username).ok()?;
+    Some(identity.to_string())
 }
 
 /// What counts as one peer: an IPv4 address, or an IPv6 /64.

@@ -43,13 +43,14 @@ pub(crate) async fn read<B>(
 where
     B: Body<Data = Bytes>,
 {
-    let coding = coding(headers)?;
+    let coding = coding(headers);
     let announced = body.size_hint().lower();
     if announced > u64::try_from(limits.body_bytes).unwrap_or(u64::MAX) {
         return Err(BodyError::TooLarge);
     }
+    // Read to its end even if nobody can unpack it: so the connection stays usable.
     let packed = collect(body, limits, kept).await?;
-    match coding {
+    match coding? {
         Coding::Identity => Ok(packed),
         // An empty POST is empty, whatever its headers say.
         _ if packed.is_empty() => Ok(packed),

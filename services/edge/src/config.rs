@@ -14,6 +14,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// What becomes of unknown devices, unless their tenant says otherwise.
     pub enrolment: Enrolment,
+    /// Refuse what the standard does not allow, instead of repairing it: for laboratories. Devices in the field need the repairs.
+    pub strict: bool,
     /// A session without a POST for so long is over; a device may ask for another time (30 s to 1 h) by its SessionTimeout header.
     #[serde(deserialize_with = "time")]
     pub session_timeout: Duration,
@@ -161,6 +163,7 @@ impl Default for Config {
             default_tenant: None,
             public_url: None,
             enrolment: Enrolment::Closed,
+            strict: false,
             session_timeout: Duration::from_secs(90),
             cookie_path: None,
             auth: Auth::default(),

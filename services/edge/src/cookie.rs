@@ -7,6 +7,9 @@ use sha2::{Digest, Sha256};
 /// Name of the cookie. Short and plain: some devices keep few bytes.
 const NAME: &str = "session";
 
+/// Cookies that are looked at beside the last one.
+const OTHERS: usize = 3;
+
 /// Digits of a cookie's value: hash of the device and secret, 16 bytes each.
 const DIGITS: usize = 64;
 
@@ -48,9 +51,19 @@ pub(crate) fn set_cookie(ticket: &Ticket, path: Option<&str>, tls: bool) -> Opti
 }
 
 /// The session cookie of a request; of several the last that can be one.
+pub(crate) fn read(headers: &HeaderMap) -> Option<Ticket> {
+    all(headers).next_back()
+}
+
+/// Those before it, the last first: a device may return old ones behind the one that counts (SES-32).
+pub(crate) fn others(headers: &HeaderMap) -> impl Iterator<Item = Ticket> {
+    all(headers).rev().skip(1).take(OTHERS)
+}
+
+/// All that can be session cookies.
 ///
 /// Devices separate cookies by semicolons or commas, quote values, send `$Version` and echo attributes back (SES-32).
-pub(crate) fn read(headers: &HeaderMap) -> Option<Ticket> {
+fn all(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Ticket> {
     headers
         .get_all(header::COOKIE)
         .iter()
@@ -59,7 +72,6 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Ticket> {
         .filter_map(|pair| pair.split_once('='))
         .filter(|(name, _)| name.trim() == NAME)
         .filter_map(|(_, value)| ticket(value.trim().trim_matches('"')))
-        .next_back()
 }
 
 fn ticket(value: &str) -> Option<Ticket> {

@@ -22,7 +22,7 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use platen_cwmp::{
-    acs::{self, Again, Post, Said, Step, Turn, ViolationKind},
+    acs::{self, Again, Objection, Post, Said, Step, Turn, ViolationKind},
     fault::{Fault, FaultCode},
     identity::Identity,
     rpc::{CpeRequest, Inform},
@@ -156,13 +156,22 @@ impl Edge {
                 .without_session(&context, bytes, cookie.is_some())
                 .await;
         };
-        match self.sessions.take(ticket, BUSY_PATIENCE).await {
+        let mut found = self.sessions.take(ticket, BUSY_PATIENCE).await;
+        if matches!(found, Found::Gone) {
+            for other in cookie::others(context.headers()) {
+                found = self.sessions.take(other, BUSY_PATIENCE).await;
+                if !matches!(found, Found::Gone) {
+                    break;
+                }
+            }
+        }
+        match found {
             Found::Taken(session) => {
                 self.within_session(&context, *session, bytes, cookie.is_some())
                     .await
             }
             // What the device answers is not to be refused for good: it may send it again, and then be heard.
-            Found::Away if is_answer(bytes.clone(), context.headers()).await => {
+            Found::Away if self.is_answer(bytes.clone(), context.headers()).await => {
                 Err(Hangup("the session cache is away"))
             }
             Found::Gone | Found::Away => {
@@ -186,21 +195,13 @@ impl Edge {
         let is_stranger = session.record.tenant != context.tenant
             || session.record.tls != context.connection.tls
             || presented.is_some_and(|name| {
-                !session.record.username.is_empty() && name != session.record.username
+                !session.record.username.is_empty()
+                    && !auth::is_same_user(&name, &session.record.username)
             });
         if is_stranger {
-            tracing::warn!(
-                tenant = context.tenant,
-                device = session.record.device,
-                peer = %context.connection.peer,
-                "a session's cookie was presented by somebody else"
-            );
-            self.instruments.authentication("foreign_cookie");
-            let idle = self.idle(&session);
-            self.sessions.put_back(&mut session, idle).await;
-            return Ok(self.challenge(context, false));
+            return Ok(self.keep_from(context, session).await);
         }
-        let post = match read_post(bytes, context.headers()).await {
+        let post = match self.read_post(bytes, context.headers()).await {
             Ok(post) => post,
             Err(reason) => {
                 tracing::debug!(device = session.record.device, reason, "unreadable POST");
@@ -216,7 +217,11 @@ impl Edge {
         {
             let is_another = Identity::of(&inform.device_id)
                 .is_ok_and(|identity| identity.to_string() != session.record.device);
-            if is_another && !has_cookie {
+            // Whoever it is, it does not end the session of the one whose cookie it shows.
+            if is_another && has_cookie {
+                return Ok(self.keep_from(context, session).await);
+            }
+            if is_another {
                 // Several devices call through one connection: it says nothing about who is inside a session.
                 context.connection.remembered(|companion: &mut Companion| {
                     *companion = Companion {
@@ -274,6 +279,20 @@ impl Edge {
         }
     }
 
+    /// The session goes on; who presented its cookie is asked who they are.
+    async fn keep_from(&self, context: &Context, mut session: Session) -> Answer {
+        tracing::warn!(
+            tenant = context.tenant,
+            device = session.record.device,
+            peer = %context.connection.peer,
+            "a session's cookie was presented by somebody else"
+        );
+        self.instruments.authentication("foreign_cookie");
+        let idle = self.idle(&session);
+        self.sessions.put_back(&mut session, idle).await;
+        self.challenge(context, false)
+    }
+
     /// A POST without a session: an Inform opens one; anything else gets what SES-70 says.
     async fn without_session(
         &self,
@@ -290,6 +309,8 @@ impl Edge {
                     || headers.contains_key("soapaction"));
             return Ok(if asks_for_challenge {
                 self.challenge(context, false)
+            } else if self.config.strict {
+                answer::status(StatusCode::BAD_REQUEST)
             } else {
                 answer::status(StatusCode::NO_CONTENT)
             });
@@ -300,15 +321,12 @@ impl Edge {
         // Whoever sends an Inform is asked who they are before it is decoded, unless strangers are welcome.
         if context.authorization().is_none()
             && context.policy.enrolment == Enrolment::Closed
-            && bytes
-                .windows(b"Inform".len())
-                .take(16 << 10)
-                .any(|window| window == b"Inform")
+            && names_inform(&bytes)
         {
             self.instruments.authentication(Unproven::Missing.outcome());
             return Ok(self.challenge(context, false));
         }
-        match read_post(bytes, context.headers()).await {
+        match self.read_post(bytes, context.headers()).await {
             Ok(post) if post.inform().is_some() => self.open(context, post, has_cookie).await,
             Ok(_) => Ok(answer::status(StatusCode::BAD_REQUEST)),
             Err(reason) => {
@@ -370,8 +388,15 @@ impl Edge {
             }
         };
         let Some((identity, device)) = named else {
-            return Ok(refuse_identity(post));
+            let why = "DeviceId names no device";
+            let fault = Fault::with_text(FaultCode::ACS_INVALID_ARGUMENTS, why);
+            return Ok(refuse(post, fault));
         };
+        if self.config.strict
+            && let Some(fault) = post.objection().and_then(Objection::fault)
+        {
+            return Ok(refuse(post, fault));
+        }
         let trust = match self
             .identities
             .trust(&context.tenant, device.as_str(), account.as_deref())
@@ -388,6 +413,17 @@ impl Edge {
             Trust::Via(proxy) => (proxy, String::new()),
             Trust::Quarantined { via, reason } => (via, reason),
             Trust::Retired => return Ok(answer::status(StatusCode::FORBIDDEN)),
+            Trust::Impostor => {
+                tracing::warn!(
+                    tenant = context.tenant,
+                    device = device.as_str(),
+                    by = account.as_deref().map(|account| &*account.credential.device),
+                    peer = %context.connection.peer,
+                    "a device names another registered one in its Inform"
+                );
+                self.instruments.authentication("impostor");
+                return Ok(answer::status(StatusCode::FORBIDDEN));
+            }
             Trust::MustAuthenticate => return Ok(self.challenge(context, false)),
         };
         self.begin(
@@ -530,8 +566,10 @@ impl Edge {
         };
         self.instruments.rpc("out", counted);
         let unanswered = matches!(outcome, Outcome::Failed(_));
+        // What was refused as a whole may be asked for in parts.
+        let is_refused = matches!(outcome, Outcome::Fault(_));
         let current = session.record.current.take()?;
-        let deciding = if current.more_follows {
+        let deciding = if current.more_follows || is_refused {
             Deciding::Short
         } else {
             Deciding::No
@@ -734,41 +772,60 @@ fn companion(connection: &Connection, authorization: Option<&HeaderValue>) -> Op
         connection.remembered(|companion: &mut Companion| companion.session.clone())?;
     let is_owner = authorization
         .and_then(auth::username)
-        .is_none_or(|name| name == owner);
+        .is_none_or(|name| auth::is_same_user(&name, &owner));
     is_owner.then_some(ticket)
 }
 
-/// Whether a POST makes sense in a session alone: it says something, and is no Inform, which could open one.
-async fn is_answer(bytes: Bytes, headers: &HeaderMap) -> bool {
-    !bytes.iter().all(u8::is_ascii_whitespace)
-        && read_post(bytes, headers)
-            .await
-            .is_ok_and(|post| post.inform().is_none())
-}
-
-/// Decodes a POST; a large one outside the threads that serve connections.
-async fn read_post(bytes: Bytes, headers: &HeaderMap) -> Result<Post, String> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    if bytes.len() <= body::LARGE {
-        return Post::read(&bytes, content_type, Strictness::Tolerant)
-            .map_err(|error| error.to_string());
+impl Edge {
+    /// Whether a POST makes sense in a session alone: it says something, and is no Inform, which could open one.
+    async fn is_answer(&self, bytes: Bytes, headers: &HeaderMap) -> bool {
+        !bytes.iter().all(u8::is_ascii_whitespace)
+            && self
+                .read_post(bytes, headers)
+                .await
+                .is_ok_and(|post| post.inform().is_none())
     }
-    let content_type = content_type.map(str::to_owned);
-    let read = move || {
-        Post::read(&bytes, content_type.as_deref(), Strictness::Tolerant)
-            .map_err(|error| error.to_string())
-    };
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|error| error.to_string())?
+
+    /// Decodes a POST; a large one outside the threads that serve connections.
+    async fn read_post(&self, bytes: Bytes, headers: &HeaderMap) -> Result<Post, String> {
+        let content_type = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let read = |bytes: &[u8], content_type: Option<&str>| {
+            Post::read(bytes, content_type, Strictness::Tolerant).map_err(|error| error.to_string())
+        };
+        let post = if bytes.len() <= body::LARGE {
+            read(&bytes, content_type)
+        } else {
+            let content_type = content_type.map(str::to_owned);
+            tokio::task::spawn_blocking(move || read(&bytes, content_type.as_deref()))
+                .await
+                .map_err(|error| error.to_string())?
+        }?;
+        if self.config.strict && post.objection() == Some(Objection::Form) {
+            return Err("it is not as the standard asks for".to_owned());
+        }
+        Ok(post)
+    }
 }
 
-/// A SOAP fault to an Inform whose DeviceId names no device: 200, since the transport worked.
-fn refuse_identity(post: Post) -> Answer {
+/// Whether a body holds the tag of an Inform, as far as can be told without decoding it: neither a parameter's name nor another method's will do.
+fn names_inform(bytes: &[u8]) -> bool {
+    const TAG: &[u8] = b"Inform";
+    bytes
+        .windows(TAG.len() + 2)
+        .take(16 << 10)
+        .any(|window| match window {
+            [b'<' | b':', name @ .., after] => {
+                name == TAG && (after.is_ascii_whitespace() || matches!(after, b'>' | b'/'))
+            }
+            _ => false,
+        })
+}
+
+/// A SOAP fault to an Inform: 200, since the transport worked.
+fn refuse(post: Post, fault: Fault) -> Answer {
     let mut machine = acs::Session::new("", acs::Limits::default());
-    let fault = Fault::with_text(FaultCode::ACS_INVALID_ARGUMENTS, "DeviceId names no device");
     match machine
         .receive(post)
         .ok()

@@ -28,6 +28,8 @@ pub(crate) enum Trust {
     Quarantined { via: String, reason: String },
     /// Out of service.
     Retired,
+    /// The credentials of one registered device, which is no proxy, and the name of another (SEC-07).
+    Impostor,
     /// It has credentials and did not use them.
     MustAuthenticate,
 }
@@ -104,6 +106,9 @@ impl Identities {
                 };
             }
         };
+        if !credential.may_proxy && registration.as_ref().is_some_and(|row| !row.retired) {
+            return Ok(Trust::Impostor);
+        }
         let trust = presented(
             &credential.device,
             may_present,

@@ -376,9 +376,10 @@ fn nothing_names_the_machine_it_was_written_on() {
 }
 
 /// Prefixes of the requirements that comments cite.
-const PREFIXES: [&str; 25] = [
+const PREFIXES: [&str; 27] = [
     "SES", "RPC", "QRK", "SEC", "MAP", "FLT", "REL", "CR", "NBI", "PXY", "EVT", "XFER", "HLM",
-    "SCL", "VER", "BULK", "MET", "SUP", "LWN", "DIAG", "LVL", "MOD", "KICK", "SNMP", "SET",
+    "SCL", "VER", "BULK", "MET", "SUP", "LWN", "DIAG", "LVL", "MOD", "KICK", "SNMP", "SET", "GW",
+    "WRONG",
 ];
 
 /// Where the requirements are explained: one row of a table each, which begins with the id.
@@ -396,6 +397,8 @@ fn cited_requirements_are_explained() {
             .any(|kind| file.ends_with(kind))
             && !file.ends_with("tidy.rs")
             && file != REQUIREMENTS
+            // It explains what it lists.
+            && file != CONFORMANCE
     });
     for (file, text) in sources {
         for id in citations(&text).filter(|id| !explained.contains(id)) {
@@ -407,6 +410,50 @@ fn cited_requirements_are_explained() {
         BTreeMap::new(),
         "{REQUIREMENTS} does not explain these"
     );
+}
+
+/// What is asked of a server of CWMP, and which test shows it: one row `| id | what | shown by |` each.
+const CONFORMANCE: &str = "docs/conformance.md";
+
+/// The page says of every requirement that a test shows it, and which, or that none does.
+#[test]
+fn conformance_is_shown_by_tests_that_exist() {
+    let page = fs::read_to_string(root().join(CONFORMANCE)).unwrap();
+    let mut wrong = Vec::new();
+    let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [id, _, shown] = cells[..] else {
+            wrong.push(format!("three cells: {row}"));
+            continue;
+        };
+        if citations(id).next().is_none_or(|cited| cited != id) {
+            continue;
+        }
+        *rows.entry(id.to_owned()).or_default() += 1;
+        let quoted = shown.split('`').skip(1).step_by(2);
+        let (tests, words): (Vec<&str>, Vec<&str>) = quoted.partition(|text| text.contains("::"));
+        let is_told = ["not tested", "not done", "nothing to do"]
+            .iter()
+            .any(|marker| words.iter().any(|word| word.starts_with(marker)));
+        if tests.is_empty() && !is_told {
+            wrong.push(format!("{id}: neither a test nor why there is none"));
+        }
+        for test in tests {
+            let (file, name) = test.split_once("::").unwrap();
+            let text = fs::read_to_string(root().join("services").join(file)).unwrap_or_default();
+            if !text.contains(&format!("fn {name}(")) {
+                wrong.push(format!("{id}: no test {test}"));
+            }
+        }
+    }
+    wrong.extend(
+        rows.iter()
+            .filter(|(_, times)| **times > 1)
+            .map(|(id, times)| format!("{id}: {times} rows")),
+    );
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(rows.len() > 400, "{} requirements", rows.len());
 }
 
 /// One place to look, and a sentence in it.

@@ -225,7 +225,8 @@ async fn a_proxy_presents_what_it_may() {
 async fn a_claim_to_be_somebody_else_leaves_their_session_alone() {
     let bed = Bed::start(Config::default()).await;
     bed.register("1", "one").await;
-    bed.register("2", "two").await;
+    bed.register_as("2", "two", |credential| credential.may_proxy = true, |_| {})
+        .await;
     let mut victim = Device::connect(bed.address, "1", "one").await;
     victim.open(&[EventCode::Periodic]).await;
 

@@ -1,6 +1,7 @@
 //! The edge over real sockets, with the embedded store and log.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod acceptance;
 mod authentication;
 mod away;
 mod bed;

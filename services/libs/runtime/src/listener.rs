@@ -229,6 +229,9 @@ impl Door {
             .keep_alive_timeout(limits.head)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
         if listener.protocol == Protocol::Http1 {
+            // A device may be gone before it is answered, and come on another connection for what became of its POST (SES-60): it is answered to the end.
+            // Callers of an API who go give back their place.
+            http.http1().half_close(true);
             http = http.http1_only();
         }
         Self {

@@ -34,7 +34,7 @@ use self::{
 };
 pub use self::{
     answer::{Answer, CallError, ReplyError},
-    post::Post,
+    post::{Objection, Post},
     step::{Again, Report, Said, Step, Turn, Violation, ViolationKind},
 };
 use crate::{

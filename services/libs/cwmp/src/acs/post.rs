@@ -6,8 +6,10 @@ use sha2::{Digest, Sha256};
 #[cfg(doc)]
 use super::Session;
 use crate::{
+    date_time::Meaning,
+    fault::{Fault, FaultCode},
     rpc::{CpeRequest, Inform},
-    soap::{self, CpeMessage, Envelope, Malformed, Received, Strictness},
+    soap::{self, CpeMessage, Envelope, Malformed, Received, Repair, Strictness, Version},
 };
 
 /// A device's POST, read and not yet judged.
@@ -61,6 +63,32 @@ impl Post {
         matches!(self.content, Content::Empty)
     }
 
+    /// What a strict server holds against it (the mode S of requirements); read with [`Strictness::Tolerant`].
+    pub fn objection(&self) -> Option<Objection> {
+        let Content::Message(received) = &self.content else {
+            return None;
+        };
+        let is_of_form = received.repairs.iter().any(Repair::is_of_form)
+            || !received.envelope.namespace.is_published();
+        if is_of_form {
+            return Some(Objection::Form);
+        }
+        let inform = self.inform()?;
+        let versions = received.envelope.header.supported_versions.as_deref();
+        if versions.is_some_and(<[Version]>::is_empty) {
+            return Some(Objection::Version);
+        }
+        let oui = inform.device_id.oui.as_bytes();
+        let is_right = received.repairs.is_empty()
+            && !inform.events.is_empty()
+            && inform.current_time.meaning() != Meaning::Unreadable
+            && oui.len() == 6
+            && oui
+                .iter()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'));
+        (!is_right).then_some(Objection::Arguments)
+    }
+
     /// The Inform, if it is one. An Inform opens a new session, whatever came before (SES-56), unless
     /// [`Session::is_repeat`] says that it is the same one again.
     pub fn inform(&self) -> Option<&Inform> {
@@ -70,6 +98,31 @@ impl Post {
                 CpeMessage::Request(_) | CpeMessage::Response(_) | CpeMessage::Fault(_) => None,
             },
             Content::Empty => None,
+        }
+    }
+}
+
+/// What a strict server holds against a message that a tolerant one takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objection {
+    /// It is not of the form that SOAP and CWMP prescribe: to be answered with 400.
+    Form,
+    /// It is an Inform whose arguments are not what the standard asks for: to be answered with fault 8003.
+    Arguments,
+    /// It is an Inform of a device with which there is no version in common: to be answered with fault 8006 (VER-07).
+    Version,
+}
+
+impl Objection {
+    /// The fault that tells an Inform's sender; none: 400 does.
+    pub fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Form => None,
+            Self::Arguments => Some(Fault::with_text(
+                FaultCode::ACS_INVALID_ARGUMENTS,
+                "the Inform is not as the standard asks for",
+            )),
+            Self::Version => Some(Fault::new(FaultCode::ACS_VERSION_INCOMPATIBLE)),
         }
     }
 }

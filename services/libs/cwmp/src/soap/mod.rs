@@ -266,6 +266,9 @@ fn read<M: Message>(text: &str, strictness: Strictness) -> Result<Received<M>, M
         reader.note(Repair::CwmpNamespace);
         Namespace::default()
     });
+    if namespaces.is_bent {
+        reader.note(Repair::CwmpNamespace);
+    }
     let repairs = reader.repairs();
     if strictness == Strictness::Strict && !repairs.is_empty() {
         return Err(Malformed::Strict(repairs));
@@ -297,6 +300,8 @@ struct Namespaces {
     of_envelope: Option<String>,
     /// Those of CWMP, with their prefixes, in the order of their declarations.
     cwmp: Vec<(String, Namespace)>,
+    /// One of them is not written as it was published.
+    is_bent: bool,
 }
 
 impl Namespaces {
@@ -313,6 +318,7 @@ impl Namespaces {
                 self.of_envelope = Some(value.to_owned());
             }
             if let Some(namespace) = Namespace::from_urn(value) {
+                self.is_bent |= !namespace.is_exactly(value);
                 self.cwmp.push((declared.to_owned(), namespace));
             }
         })

@@ -85,6 +85,17 @@ impl Namespace {
         rest.get(..digits)?.parse().ok().map(Self)
     }
 
+    /// Whether a namespace name is this one, letter by letter.
+    pub(crate) fn is_exactly(self, urn: &str) -> bool {
+        let minor = urn.strip_prefix(URN).map(str::parse);
+        minor == Some(Ok(self.0)) && !urn.ends_with(|c: char| !c.is_ascii_digit())
+    }
+
+    /// Whether it is one that was published: 1-0, 1-1 and 1-2. Later versions of CWMP say who they are in a header (VER-02).
+    pub const fn is_published(self) -> bool {
+        self.0 <= 2
+    }
+
     /// The highest version that a device which sends this namespace can be assumed to speak, if it does not say more (VER-04).
     pub fn version(self) -> Version {
         match self.0 {

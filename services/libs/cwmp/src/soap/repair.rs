@@ -24,7 +24,7 @@ pub enum Repair {
     Attribute,
     /// The envelope is in no namespace, or not in that of SOAP 1.1.
     EnvelopeNamespace,
-    /// The method is in no CWMP namespace; one that is declared, or CWMP 1.0, was assumed.
+    /// The method is in no CWMP namespace, or in one that is not written as it should be; one that is declared, or CWMP 1.0, was assumed.
     CwmpNamespace,
     /// A header that must be understood and is not known.
     UnknownHeader,
@@ -77,6 +77,33 @@ impl Repair {
         Self::FaultCode,
         Self::ResponseId,
     ];
+
+    /// Whether it is XML, SOAP or their use that was wrong, and not a value within a message.
+    pub fn is_of_form(self) -> bool {
+        match self {
+            Self::LeadingBytes
+            | Self::TrailingBytes
+            | Self::Charset
+            | Self::ControlCharacter
+            | Self::BareAmpersand
+            | Self::UnknownEntity
+            | Self::Attribute
+            | Self::EnvelopeNamespace
+            | Self::CwmpNamespace
+            | Self::UnknownHeader
+            | Self::HeaderValue
+            | Self::ExtraBodyElement
+            | Self::ResponseId => true,
+            Self::ArrayCount
+            | Self::ArrayShape
+            | Self::NestedValue
+            | Self::ValueType
+            | Self::Number
+            | Self::Boolean
+            | Self::EventCode
+            | Self::FaultCode => false,
+        }
+    }
 
     /// Its name in metrics: snake case.
     pub fn name(self) -> &'static str {
