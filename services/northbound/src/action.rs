@@ -35,6 +35,10 @@ const MAX_ITEMS: usize = 1_000;
 /// Longest value that is set, bytes.
 const MAX_VALUE: usize = 64 * 1024;
 
+/// Longest URL of a file, and of a deployment unit, in characters (RPC-03).
+const TRANSFER_URL: usize = 256;
+const UNIT_URL: usize = 1024;
+
 /// When a file may be taken (TR-069 A.4.1.8).
 const MODES: [&str; 4] = [
     "1 At Any Time",
@@ -234,7 +238,7 @@ fn download(download: &Download, found: &mut Findings) {
         ("download.failureUrl", &download.failure_url),
     ] {
         if !url.is_empty() {
-            found.url(field, url);
+            found.url(field, url, TRANSFER_URL);
         }
     }
 }
@@ -242,7 +246,7 @@ fn download(download: &Download, found: &mut Findings) {
 fn upload(upload: &Upload, found: &mut Findings) {
     file_type("upload.fileType", &upload.file_type, true, found);
     if !upload.url.is_empty() {
-        found.url("upload.url", &upload.url);
+        found.url("upload.url", &upload.url, TRANSFER_URL);
     }
     found.text("upload.username", &upload.username, 0, 256);
     found.text("upload.password", &upload.password, 0, 256);
@@ -312,7 +316,7 @@ fn source(action: &str, artifact: &str, url: &str, found: &mut Findings) {
             format!("{action}.url"),
             "give either an artifact or a url, not both",
         ),
-        (true, false) => found.url(&format!("{action}.url"), url),
+        (true, false) => found.url(&format!("{action}.url"), url, TRANSFER_URL),
         (false, true) => {}
     }
 }
@@ -347,7 +351,7 @@ fn change_du_state(change: &ChangeDuState, found: &mut Findings) {
         match &operation.operation {
             None => found.add(field, "needs install, update or uninstall"),
             Some(Operation::Install(install)) => {
-                found.url(&format!("{field}.install.url"), &install.url);
+                found.url(&format!("{field}.install.url"), &install.url, UNIT_URL);
                 found.uuid(format!("{field}.install.uuid"), &install.uuid, false);
                 found.text(
                     &format!("{field}.install.username"),
@@ -374,7 +378,7 @@ fn change_du_state(change: &ChangeDuState, found: &mut Findings) {
                 }
                 found.uuid(format!("{field}.update.uuid"), &update.uuid, false);
                 if !update.url.is_empty() {
-                    found.url(&format!("{field}.update.url"), &update.url);
+                    found.url(&format!("{field}.update.url"), &update.url, UNIT_URL);
                 }
                 found.text(&format!("{field}.update.version"), &update.version, 0, 32);
                 found.text(
@@ -535,7 +539,7 @@ impl Findings {
         }
     }
 
-    fn url(&mut self, field: &str, url: &str) {
+    fn url(&mut self, field: &str, url: &str, longest: usize) {
         let scheme = url
             .split_once("://")
             .map(|(scheme, _)| scheme.to_ascii_lowercase())
@@ -546,10 +550,12 @@ impl Findings {
             .unwrap_or_default();
         if !["http", "https", "ftp", "sftp", "tftp"].contains(&scheme.as_str()) || host.is_empty() {
             self.add(field, "must be a URL with http, https, ftp, sftp or tftp");
-        } else if url.len() > 1024 || !url.bytes().all(|b| b.is_ascii_graphic()) {
+        } else if url.len() > longest || !url.bytes().all(|b| b.is_ascii_graphic()) {
             self.add(
                 field,
-                "must have at most 1024 characters, none of them a space or outside ASCII",
+                format!(
+                    "must have at most {longest} characters, none of them a space or outside ASCII"
+                ),
             );
         } else if host.contains('@') {
             self.add(field, "must have no user name: use username and password");
