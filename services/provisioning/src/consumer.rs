@@ -5,6 +5,7 @@
 
 mod devices;
 mod diagnoses;
+mod narrowing;
 mod tasks;
 
 use crate::{Config, Deps, profiles::ProfilesByTenant, quiet::QuietDevices};

@@ -6,6 +6,7 @@
 
 mod consumer;
 mod diagnostics;
+mod narrowing;
 mod operations;
 mod plan;
 mod profiles;

@@ -5,7 +5,10 @@ use platen_cwmp::event_code::EventCode;
 use platen_fleet::operation::is_hidden;
 use platen_proto::{
     event::v1::{DeviceRequest, Inform, TransferComplete},
-    operation::v1::{OperationRequest, OperationResult, ParameterValue, operation_request::Action},
+    operation::v1::{
+        DuOperation, DuResult, OperationRequest, OperationResult, ParameterValue, du_operation,
+        operation_request::Action,
+    },
     report::v1::{CommandDone, command_done::Outcome},
 };
 use platen_store::progress::End;
@@ -49,7 +52,7 @@ pub(crate) fn answered(
         return Answer::Ended(too_large());
     }
     match &request.action {
-        // A response without Status counts as 0 (RPC-92; QRK-90): nothing will follow.
+        // With Status 0 nothing will follow (RPC-92).
         Some(Action::Download(_) | Action::Upload(_)) if result.status == Some(1) => {
             Answer::Awaits(result)
         }
@@ -95,6 +98,7 @@ pub(crate) fn merged(mut before: OperationResult, part: OperationResult) -> Oper
     before.methods.extend(part.methods);
     before.transfers.extend(part.transfers);
     before.operations.extend(part.operations);
+    before.absent_paths.extend(part.absent_paths);
     before.raw_xml = match (before.raw_xml, part.raw_xml) {
         (Some(before), Some(part)) => Some(before + &part),
         (before, part) => part.or(before),
@@ -122,18 +126,34 @@ pub(crate) fn transferred(so_far: OperationResult, report: &TransferComplete) ->
     }
 }
 
-/// What a DUStateChangeComplete means for the operation that asked for it: it succeeded only if every part of it did.
-pub(crate) fn du_changed(so_far: OperationResult, report: &DeviceRequest) -> End {
+/// What a DUStateChangeComplete means for the operation that asked for `asked`: it succeeded only if every part of it did. A part of which the device says nothing is
+/// `Unknown`.
+pub(crate) fn du_changed(
+    asked: &[DuOperation],
+    so_far: OperationResult,
+    report: &DeviceRequest,
+) -> End {
+    let mut results = report.du_results.clone();
+    let untold = asked.len().saturating_sub(results.len());
+    let is_told = |asked: &DuOperation| {
+        let told = |result: &DuResult| result.uuid.eq_ignore_ascii_case(uuid(asked));
+        report.du_results.iter().any(told)
+    };
+    // What has no UUID before it is installed may be any of the results: what has one goes first.
+    let mut silent: Vec<&DuOperation> = asked.iter().filter(|asked| !is_told(asked)).collect();
+    silent.sort_by_key(|asked| uuid(asked).is_empty());
+    results.extend(silent.into_iter().take(untold).map(|asked| DuResult {
+        uuid: uuid(asked).to_owned(),
+        current_state: "Unknown".to_owned(),
+        ..DuResult::default()
+    }));
     let result = merged(
         so_far,
         OperationResult {
-            operations: report.du_results.clone(),
+            operations: results,
             ..OperationResult::default()
         },
     );
-    if result.operations.is_empty() {
-        return End::unknown("the device reported the end and no result");
-    }
     let failed = result.operations.iter().find_map(|operation| {
         let fault = operation.fault.as_ref().filter(|fault| fault.code != 0);
         (fault.is_some() || operation.current_state == "Failed")
@@ -141,7 +161,25 @@ pub(crate) fn du_changed(so_far: OperationResult, report: &DeviceRequest) -> End
     });
     match failed {
         Some(fault) => End::fault(&fault, result),
+        None if untold > 0 || result.operations.is_empty() => {
+            match End::unknown(
+                "the device reported the end, and not of everything that it was asked",
+            ) {
+                End::Failed(error, _) => End::Failed(error, result),
+                other => other,
+            }
+        }
         None => End::Succeeded(result),
+    }
+}
+
+/// The deployment unit that a part of a ChangeDUState names; empty: it has none yet.
+fn uuid(operation: &DuOperation) -> &str {
+    match &operation.operation {
+        Some(du_operation::Operation::Install(install)) => &install.uuid,
+        Some(du_operation::Operation::Update(update)) => &update.uuid,
+        Some(du_operation::Operation::Uninstall(uninstall)) => &uninstall.uuid,
+        None => "",
     }
 }
 
@@ -501,6 +539,7 @@ mod tests {
             (Vec::new(), "OUTCOME_UNKNOWN"),
         ] {
             let end = du_changed(
+                &[],
                 OperationResult::default(),
                 &DeviceRequest {
                     du_results: results,
@@ -509,6 +548,70 @@ mod tests {
             );
             assert_eq!(code(&end), expected);
         }
+    }
+
+    #[test]
+    fn at_65_of_a_part_that_the_device_does_not_report_nobody_knows() {
+        let update = |uuid: &str| DuOperation {
+            operation: Some(du_operation::Operation::Update(du_operation::Update {
+                uuid: uuid.into(),
+                ..du_operation::Update::default()
+            })),
+        };
+        let install = DuOperation {
+            operation: Some(du_operation::Operation::Install(
+                du_operation::Install::default(),
+            )),
+        };
+        let told = |uuid: &str, state: &str, code: i32| DuResult {
+            uuid: uuid.into(),
+            current_state: state.into(),
+            fault: (code != 0).then(|| CwmpFault {
+                code,
+                ..CwmpFault::default()
+            }),
+            ..DuResult::default()
+        };
+        let states = |end: &End| match end {
+            End::Succeeded(result) | End::Failed(_, result) => result
+                .operations
+                .iter()
+                .map(|part| (part.uuid.clone(), part.current_state.clone()))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let state = |uuid: &str, state: &str| (uuid.to_owned(), state.to_owned());
+        let changed = |asked: &[DuOperation], results: Vec<DuResult>| {
+            let report = DeviceRequest {
+                du_results: results,
+                ..DeviceRequest::default()
+            };
+            du_changed(asked, OperationResult::default(), &report)
+        };
+
+        let asked = [update("a"), update("b"), update("c")];
+        let end = changed(
+            &asked,
+            vec![told("A", "Installed", 0), told("b", "Failed", 9027)],
+        );
+        assert!(
+            matches!(&end, End::Failed(error, _) if error.cwmp_fault.as_ref().unwrap().code == 9027)
+        );
+        assert_eq!(
+            states(&end),
+            [
+                state("A", "Installed"),
+                state("b", "Failed"),
+                state("c", "Unknown")
+            ]
+        );
+
+        let end = changed(&[install, update("b")], vec![told("new", "Installed", 0)]);
+        assert!(matches!(&end, End::Failed(error, _) if error.code == "OUTCOME_UNKNOWN"));
+        assert_eq!(
+            states(&end),
+            [state("new", "Installed"), state("b", "Unknown")]
+        );
     }
 
     #[test]

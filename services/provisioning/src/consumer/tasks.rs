@@ -1,6 +1,6 @@
 //! Operations: from the notice that there is one to its end; and connection requests for what waits.
 
-use super::{OVERDUE, Provisioning, SERVICE, Turn, WAKE_RETRY, diagnoses};
+use super::{OVERDUE, Provisioning, SERVICE, Turn, WAKE_RETRY, diagnoses, narrowing};
 use crate::{
     operations::{self, Answer, ReadBack, has},
     quiet::QuietDevices,
@@ -203,7 +203,9 @@ impl Provisioning {
             ..task
         };
         // What parts of an earlier answer brought is not mixed with this one.
+        let is_narrowed = narrowing::open_part(&turn.row, &task.command.id).is_some();
         if report.part == 0
+            && !is_narrowed
             && !is_folded
             && let Some(progress) = &mut task.progress
             && progress.state() == State::Running
@@ -214,6 +216,8 @@ impl Provisioning {
             self.answered(&mut turn, report, &done, task).await?;
         } else if matches!(action(&task.command), Some(Action::Diagnostic(_))) {
             self.diagnosed(&mut turn, report, &done, task);
+        } else if is_narrowed {
+            self.narrowed(&mut turn, report, &done, task);
         } else {
             self.verified(&mut turn, report, &done, task);
         }
@@ -239,6 +243,11 @@ impl Provisioning {
             return Ok(());
         }
         if self.diagnostic_in_steps(turn, done, &task) {
+            return Ok(());
+        }
+        if let Some(Outcome::Fault(fault)) = &done.outcome
+            && self.narrow(turn, &task, fault)
+        {
             return Ok(());
         }
         let request = task.command.request.clone().unwrap_or_default();
@@ -315,7 +324,7 @@ impl Provisioning {
                 Action::Download(_) | Action::Upload(_) | Action::ScheduleDownload(_)
             )
         };
-        self.reported_end(cause, &report.command_key, is_transfer, |so_far| {
+        self.reported_end(cause, &report.command_key, is_transfer, |_, so_far| {
             operations::transferred(so_far, report)
         })
         .await
@@ -331,8 +340,12 @@ impl Provisioning {
             return Ok(());
         }
         let is_change = |action: &Action| matches!(action, Action::ChangeDuState(_));
-        self.reported_end(cause, &request.command_key, is_change, |so_far| {
-            operations::du_changed(so_far, request)
+        self.reported_end(cause, &request.command_key, is_change, |task, so_far| {
+            let asked = match action(&task.command) {
+                Some(Action::ChangeDuState(change)) => &change.operations[..],
+                _ => &[],
+            };
+            operations::du_changed(asked, so_far, request)
         })
         .await
     }
@@ -343,7 +356,7 @@ impl Provisioning {
         cause: &Cause<'_>,
         key: &str,
         of_kind: impl Fn(&Action) -> bool,
-        end: impl FnOnce(OperationResult) -> End,
+        end: impl FnOnce(&Task, OperationResult) -> End,
     ) -> Result<(), Failure> {
         let Some(mut turn) = self.begin(cause).await? else {
             return Ok(());
@@ -374,7 +387,7 @@ impl Provisioning {
             );
             return Ok(());
         };
-        let end = end(so_far(&task));
+        let end = end(&task, so_far(&task));
         self.end(&mut turn, task, end);
         self.commit(turn).await
     }
@@ -530,6 +543,7 @@ impl Provisioning {
 
     /// An operation is over.
     pub(super) fn end(&self, turn: &mut Turn<'_>, task: Task, end: End) {
+        narrowing::leave(turn, &task.command);
         forget(&mut turn.row, &task.command.id);
         if let Some(running) = running_diagnostic(&mut turn.row, &task.command.id) {
             let in_steps = running.in_steps;

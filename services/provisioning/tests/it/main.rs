@@ -3,6 +3,7 @@
 
 mod diagnostics;
 mod idle;
+mod narrowing;
 mod operations;
 mod profiles;
 mod rig;
