@@ -37,7 +37,7 @@ impl Edge {
         context: &Context,
         session: &mut Session,
     ) -> Result<Option<Vec<u8>>, Hangup> {
-        if !session.record.quarantine_reason.is_empty() {
+        if !session.record.quarantine_reason.is_empty() || session.record.restarting {
             return Ok(None);
         }
         let lifetime =

@@ -569,6 +569,8 @@ impl Edge {
         // What was refused as a whole may be asked for in parts.
         let is_refused = matches!(outcome, Outcome::Fault(_));
         let current = session.record.current.take()?;
+        session.record.restarting |= matches!(outcome, Outcome::Result(_))
+            && matches!(&*current.method, "Reboot" | "FactoryReset");
         let deciding = if current.more_follows || is_refused {
             Deciding::Short
         } else {

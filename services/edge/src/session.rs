@@ -58,6 +58,9 @@ pub(crate) struct Record {
     /// How often it has been stored: of two copies, the one with more is the newer.
     #[prost(uint32, tag = "19")]
     pub(crate) turn: u32,
+    /// The device has agreed to restart: nothing more is asked of it (RPC-82).
+    #[prost(bool, tag = "20")]
+    pub(crate) restarting: bool,
 }
 
 /// A command that was sent.

@@ -147,6 +147,48 @@ async fn commands_go_out_in_order_and_their_answers_are_reported() {
 }
 
 #[tokio::test]
+async fn a_device_that_restarts_is_asked_nothing_more() {
+    let bed = Bed::start(Config::default()).await;
+    bed.register("1", "secret").await;
+    for (n, refused) in [(1, false), (2, true)] {
+        bed.enqueue(
+            "1",
+            &format!("restart{n}"),
+            Action::Reboot(Reboot::default()),
+            |command| {
+                command.priority = 1;
+            },
+        )
+        .await;
+        bed.enqueue("1", &format!("read{n}"), get("A"), |_| {})
+            .await;
+        let serve = |request: &AcsRequest| match request {
+            AcsRequest::Reboot(_) if refused => Err(Fault::new(FaultCode::REQUEST_DENIED)),
+            AcsRequest::Reboot(_) => Ok(CpeResponse::Reboot),
+            _ => Ok(CpeResponse::GetParameterValues(
+                GetParameterValuesResponse::default(),
+            )),
+        };
+
+        let mut device = Device::connect(bed.address, "1", "secret").await;
+        let opened = device.open(&[EventCode::Periodic]).await;
+        let requests = follow(&mut device, opened, serve).await;
+
+        // A device that refuses does not restart.
+        assert_eq!(requests.len(), if refused { 2 } else { 1 }, "{requests:?}");
+        if !refused {
+            let mut device = Device::connect(bed.address, "1", "secret").await;
+            let opened = device.open(&[EventCode::Boot]).await;
+            let requests = follow(&mut device, opened, serve).await;
+            assert!(
+                matches!(requests[..], [AcsRequest::GetParameterValues(_)]),
+                "the rest follows in the next session: {requests:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_claimed_command_is_never_sent_again() {
     let bed = Bed::start(Config::default()).await;
     bed.register("1", "secret").await;

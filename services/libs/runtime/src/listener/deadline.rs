@@ -29,6 +29,8 @@ pub(super) struct Deadlines {
 #[derive(Debug, Default)]
 pub(super) struct Phase {
     requests: AtomicUsize,
+    /// Requests that were begun so far.
+    begun: AtomicUsize,
     multiplexed: AtomicBool,
     ambiguous: AtomicBool,
     /// Set with the first request.
@@ -42,6 +44,7 @@ pub(super) struct Turn(Arc<Phase>);
 impl Phase {
     pub(super) fn begin(this: &Arc<Self>, version: Version) -> Turn {
         this.requests.fetch_add(1, Ordering::Relaxed);
+        this.begun.fetch_add(1, Ordering::Relaxed);
         let _ = this.first.set(());
         if version == Version::HTTP_2 {
             this.multiplexed.store(true, Ordering::Relaxed);
@@ -94,6 +97,8 @@ pub(super) struct Timed<IO> {
     /// Since when it waits for that.
     since: Instant,
     scanner: Scanner,
+    /// Requests whose heads have passed here: nobody may have asked for bytes while they were answered.
+    requests: usize,
     read: Pin<Box<Sleep>>,
     /// `Some` while the peer takes no bytes.
     write: Option<Pin<Box<Sleep>>>,
@@ -109,18 +114,26 @@ impl<IO> Timed<IO> {
             waiting: Waiting::Idle,
             since,
             scanner: Scanner::default(),
+            requests: 0,
             read: Box::pin(sleep_until(since + deadlines.idle)),
             write: None,
         }
     }
 
+    /// Whether a request has begun since this was asked last: its head was complete.
+    fn has_passed(&mut self) -> bool {
+        let begun = self.phase.begun.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.requests, begun) != begun
+    }
+
     /// Notes that bytes have come.
     fn received(&mut self, bytes: &[u8]) {
+        let has_passed = self.has_passed();
         if self.phase.is_busy() {
             self.waiting = Waiting::Busy;
             return;
         }
-        if self.waiting != Waiting::Head {
+        if self.waiting != Waiting::Head || has_passed {
             // The first bytes since the last answer are the beginning of a head.
             self.waiting = Waiting::Head;
             self.since = Instant::now();
@@ -135,9 +148,10 @@ impl<IO> Timed<IO> {
     /// Notes that no bytes have come; fails if the peer has had its time.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let now = Instant::now();
+        let has_passed = self.has_passed();
         if self.phase.is_busy() {
             self.waiting = Waiting::Busy;
-        } else if self.waiting == Waiting::Busy {
+        } else if self.waiting == Waiting::Busy || has_passed {
             self.waiting = Waiting::Idle;
             self.since = now;
         }
