@@ -393,7 +393,12 @@ impl Authenticator {
         username: &str,
     ) -> Result<Option<(Arc<Account>, Source)>, Error> {
         let key = (tenant.to_owned(), username.to_owned());
-        let known = self.accounts.get(&key).filter(|(known, mark)| {
+        let known = self.accounts.get(&key).or_else(|| {
+            // One entry for an account, however its name is spelt.
+            let canonical = canonical(username).filter(|canonical| canonical != username)?;
+            self.accounts.get(&(tenant.to_owned(), canonical))
+        });
+        let known = known.filter(|(known, mark)| {
             let device = format!("{tenant}/{}", known.value.credential.device);
             !self.changes.since(&device, *mark)
         });
@@ -431,6 +436,9 @@ impl Authenticator {
         }
         let Some(row) = row else {
             self.accounts.remove(&key);
+            if let Some(canonical) = canonical(username) {
+                self.accounts.remove(&(tenant.to_owned(), canonical));
+            }
             return Ok(None);
         };
         let credential = row.value;
@@ -456,6 +464,7 @@ impl Authenticator {
             value: Arc::clone(&account),
             read,
         };
+        let key = (tenant.to_owned(), account.credential.username.clone());
         self.accounts.insert(key, (known, mark));
         Ok(Some(account))
     }

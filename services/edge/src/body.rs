@@ -49,11 +49,17 @@ where
         return Err(BodyError::TooLarge);
     }
     // Read to its end even if nobody can unpack it: so the connection stays usable.
-    let packed = collect(body, limits, kept).await?;
+    let kept = if coding.is_ok() { kept } else { 0 };
+    let packed = match (coding, collect(body, limits, kept).await) {
+        (Err(unknown), Err(BodyError::PassedOver)) => return Err(unknown),
+        (_, read) => read?,
+    };
+    // An empty POST is empty, whatever its headers say.
+    if packed.is_empty() {
+        return Ok(packed);
+    }
     match coding? {
         Coding::Identity => Ok(packed),
-        // An empty POST is empty, whatever its headers say.
-        _ if packed.is_empty() => Ok(packed),
         coding if packed.len() <= LARGE / RATIO => unpack(
             &packed,
             coding,

@@ -55,9 +55,12 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Ticket> {
     all(headers).next_back()
 }
 
-/// Those before it, the last first: a device may return old ones behind the one that counts (SES-32).
+/// Some of those before it: the first, and then the last ones. A device may return old ones behind the one that counts (SES-32), more with each session.
 pub(crate) fn others(headers: &HeaderMap) -> impl Iterator<Item = Ticket> {
-    all(headers).rev().skip(1).take(OTHERS)
+    let mut rest = all(headers);
+    rest.next_back();
+    let first = rest.next();
+    first.into_iter().chain(rest.rev()).take(OTHERS)
 }
 
 /// All that can be session cookies.

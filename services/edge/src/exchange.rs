@@ -26,7 +26,7 @@ use platen_cwmp::{
     fault::{Fault, FaultCode},
     identity::Identity,
     rpc::{CpeRequest, Inform},
-    soap::Strictness,
+    soap::{Repair, Strictness},
 };
 use platen_ids::DeviceId;
 use platen_proto::report::v1::{CommandDone, Report, command_done::Outcome, report::Body};
@@ -159,9 +159,17 @@ impl Edge {
         let mut found = self.sessions.take(ticket, BUSY_PATIENCE).await;
         if matches!(found, Found::Gone) {
             for other in cookie::others(context.headers()) {
-                found = self.sessions.take(other, BUSY_PATIENCE).await;
-                if !matches!(found, Found::Gone) {
-                    break;
+                match self.sessions.take(other, BUSY_PATIENCE).await {
+                    Found::Gone => {}
+                    // Another device's, that came through the same client: not this one's, and no attack.
+                    Found::Taken(mut session) if is_stranger(&context, &session) => {
+                        let idle = self.idle(&session);
+                        self.sessions.put_back(&mut session, idle).await;
+                    }
+                    ours => {
+                        found = ours;
+                        break;
+                    }
                 }
             }
         }
@@ -191,15 +199,9 @@ impl Edge {
         has_cookie: bool,
     ) -> Result<Answer, Hangup> {
         // The session stays the owner's: a cookie in the hands of somebody else does it no harm (SES-34).
-        let presented = context.authorization().and_then(auth::username);
-        let is_stranger = session.record.tenant != context.tenant
-            || session.record.tls != context.connection.tls
-            || presented.is_some_and(|name| {
-                !session.record.username.is_empty()
-                    && !auth::is_same_user(&name, &session.record.username)
-            });
-        if is_stranger {
-            return Ok(self.keep_from(context, session).await);
+        if is_stranger(context, &session) {
+            self.keep(context, session).await;
+            return Ok(self.challenge(context, false));
         }
         let post = match self.read_post(bytes, context.headers()).await {
             Ok(post) => post,
@@ -215,22 +217,24 @@ impl Edge {
         if let Some(inform) = post.inform()
             && !session.machine.is_repeat(&post)
         {
-            let is_another = Identity::of(&inform.device_id)
-                .is_ok_and(|identity| identity.to_string() != session.record.device);
-            // Whoever it is, it does not end the session of the one whose cookie it shows.
-            if is_another && has_cookie {
-                return Ok(self.keep_from(context, session).await);
-            }
+            // Also if it says nothing that can be read: whoever it is, it does not end the session of the one whose cookie it shows.
+            let is_another = Identity::of(&inform.device_id).map_or(true, |identity| {
+                identity.to_string() != session.record.device
+            });
             if is_another {
-                // Several devices call through one connection: it says nothing about who is inside a session.
-                context.connection.remembered(|companion: &mut Companion| {
-                    *companion = Companion {
-                        off: true,
-                        session: None,
-                    }
-                });
-                let idle = self.idle(&session);
-                self.sessions.put_back(&mut session, idle).await;
+                if has_cookie {
+                    self.keep(context, session).await;
+                } else {
+                    // Several devices call through one connection: it says nothing about who is inside a session.
+                    context.connection.remembered(|companion: &mut Companion| {
+                        *companion = Companion {
+                            off: true,
+                            session: None,
+                        }
+                    });
+                    let idle = self.idle(&session);
+                    self.sessions.put_back(&mut session, idle).await;
+                }
                 return self.open(context, post, has_cookie).await;
             }
             self.admission.ended(&session.ticket.secret);
@@ -247,6 +251,12 @@ impl Edge {
         };
         let turn = step.turn();
         if let Step::Report(said) = step {
+            if self.config.strict && said.repairs.contains(Repair::ResponseId) {
+                let why = "the answer has not the ID of its request".to_owned();
+                self.fail_current(context, &mut session, why).await?;
+                self.abandon(&session, "unreadable").await;
+                return Ok(answer::status(StatusCode::BAD_REQUEST));
+            }
             for repair in said.repairs.iter() {
                 self.instruments.repair(repair.name());
             }
@@ -279,8 +289,8 @@ impl Edge {
         }
     }
 
-    /// The session goes on; who presented its cookie is asked who they are.
-    async fn keep_from(&self, context: &Context, mut session: Session) -> Answer {
+    /// A session whose cookie somebody else presented goes on.
+    async fn keep(&self, context: &Context, mut session: Session) {
         tracing::warn!(
             tenant = context.tenant,
             device = session.record.device,
@@ -290,7 +300,6 @@ impl Edge {
         self.instruments.authentication("foreign_cookie");
         let idle = self.idle(&session);
         self.sessions.put_back(&mut session, idle).await;
-        self.challenge(context, false)
     }
 
     /// A POST without a session: an Inform opens one; anything else gets what SES-70 says.
@@ -751,6 +760,17 @@ impl Edge {
                 Duration::from_secs(u64::from(seconds))
             })
     }
+}
+
+/// Whether a POST is of somebody else than the one whose session its cookie names.
+fn is_stranger(context: &Context, session: &Session) -> bool {
+    let presented = context.authorization().and_then(auth::username);
+    session.record.tenant != context.tenant
+        || session.record.tls != context.connection.tls
+        || presented.is_some_and(|name| {
+            !session.record.username.is_empty()
+                && !auth::is_same_user(&name, &session.record.username)
+        })
 }
 
 /// Who opens a session.

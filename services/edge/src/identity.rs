@@ -28,7 +28,7 @@ pub(crate) enum Trust {
     Quarantined { via: String, reason: String },
     /// Out of service.
     Retired,
-    /// The credentials of one registered device, which is no proxy, and the name of another (SEC-07).
+    /// The credentials of one device, which is no proxy, and the name of another that has its own, or a proxy (SEC-07).
     Impostor,
     /// It has credentials and did not use them.
     MustAuthenticate,
@@ -106,7 +106,7 @@ impl Identities {
                 };
             }
         };
-        if !credential.may_proxy && registration.as_ref().is_some_and(|row| !row.retired) {
+        if !credential.may_proxy && is_anothers(registration.as_ref(), observed.as_ref()) {
             return Ok(Trust::Impostor);
         }
         let trust = presented(
@@ -152,6 +152,13 @@ fn stranger(registration: Option<&Registration>, observed: Option<&Observed>) ->
             reason: "not registered".to_owned(),
         },
     }
+}
+
+/// Whether a device that is in service has credentials or a proxy. (Whoever was only edited, or seen in quarantine, has neither.)
+fn is_anothers(registration: Option<&Registration>, observed: Option<&Observed>) -> bool {
+    let is_retired = registration.is_some_and(|registration| registration.retired);
+    let authenticates = registration.is_some_and(|registration| !registration.username.is_empty());
+    !is_retired && (authenticates || owner(observed).is_some())
 }
 
 /// The proxy that a device belongs to. Who was seen with it in quarantine owns nothing.

@@ -238,6 +238,7 @@ fn read<M: Message>(text: &str, strictness: Strictness) -> Result<Received<M>, M
     let mut header = Header::default();
     let mut namespace = None;
     let mut message = None;
+    let mut is_fault = false;
     while let Some(tag) = reader.child()? {
         match tag.local() {
             "Header" => read_header(&mut reader, &mut header)?,
@@ -251,6 +252,7 @@ fn read<M: Message>(text: &str, strictness: Strictness) -> Result<Received<M>, M
                     }
                     namespaces.declare(&tag)?;
                     namespace = namespaces.of_method(tag.prefix());
+                    is_fault = tag.local() == "Fault";
                     message = Some(read_message(&mut reader, &tag)?);
                 }
             }
@@ -262,10 +264,11 @@ fn read<M: Message>(text: &str, strictness: Strictness) -> Result<Received<M>, M
     if !reader.rest().trim().is_empty() {
         reader.note(Repair::TrailingBytes);
     }
-    let namespace = namespace.unwrap_or_else(|| {
+    // A SOAP fault is no method of CWMP's, and may name the namespace where its detail begins.
+    if namespace.is_none() && !is_fault {
         reader.note(Repair::CwmpNamespace);
-        Namespace::default()
-    });
+    }
+    let namespace = namespace.unwrap_or_default();
     if namespaces.is_bent {
         reader.note(Repair::CwmpNamespace);
     }

@@ -87,8 +87,9 @@ impl Namespace {
 
     /// Whether a namespace name is this one, letter by letter.
     pub(crate) fn is_exactly(self, urn: &str) -> bool {
-        let minor = urn.strip_prefix(URN).map(str::parse);
-        minor == Some(Ok(self.0)) && !urn.ends_with(|c: char| !c.is_ascii_digit())
+        let minor = urn.strip_prefix(URN).unwrap_or_default();
+        let is_plain = minor.bytes().all(|byte| byte.is_ascii_digit()) && !minor.starts_with('0');
+        (is_plain || minor == "0") && minor.parse() == Ok(self.0)
     }
 
     /// Whether it is one that was published: 1-0, 1-1 and 1-2. Later versions of CWMP say who they are in a header (VER-02).

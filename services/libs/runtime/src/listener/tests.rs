@@ -71,6 +71,34 @@ async fn a_request_with_two_lengths_gets_400_and_the_connection_is_closed() {
     );
 }
 
+/// Nobody reads from a connection while its request is answered: the head is over all the same, and the next one is looked at by itself.
+#[tokio::test]
+async fn a_head_is_over_with_its_request() {
+    const GOOD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    const BAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let head = Duration::from_millis(50);
+    let limits = Limits {
+        head,
+        ..Limits::default()
+    };
+    let running = start(echo(), None, limits, Duration::ZERO).await;
+    let mut socket = TcpStream::connect(running.address).await.unwrap();
+    for request in [GOOD, GOOD, BAD] {
+        let mut answer = [0; 4096];
+        socket.write_all(request).await.unwrap();
+        let length = socket.read(&mut answer).await.unwrap();
+        let expected = if request == GOOD {
+            "HTTP/1.1 200"
+        } else {
+            "HTTP/1.1 400"
+        };
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with(expected), "{answer}");
+        // Longer than a head may take.
+        tokio::time::sleep(2 * head).await;
+    }
+}
+
 #[tokio::test]
 async fn slow_heads_and_silent_peers_are_closed() {
     for (sent, limits) in [
