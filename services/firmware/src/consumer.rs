@@ -686,7 +686,7 @@ impl Firmware {
 #[async_trait]
 impl Handler for Firmware {
     const KINDS: &'static [Kind] = &[Kind::Inform, Kind::Transfer, Kind::Done, Kind::Notice];
-    const GATHER: Duration = drive::PATIENT;
+    const GATHER: Duration = drive::PROMPT;
 
     async fn assigned(&self, _shards: &[Shards]) {
         self.open.clear();

@@ -134,15 +134,23 @@ pub(crate) fn du_changed(
     report: &DeviceRequest,
 ) -> End {
     let mut results = report.du_results.clone();
-    let untold = asked.len().saturating_sub(results.len());
-    let is_told = |asked: &DuOperation| {
-        let told = |result: &DuResult| result.uuid.eq_ignore_ascii_case(uuid(asked));
-        report.du_results.iter().any(told)
-    };
-    // What has no UUID before it is installed may be any of the results: what has one goes first.
-    let mut silent: Vec<&DuOperation> = asked.iter().filter(|asked| !is_told(asked)).collect();
-    silent.sort_by_key(|asked| uuid(asked).is_empty());
-    results.extend(silent.into_iter().take(untold).map(|asked| DuResult {
+    let mut untaken: Vec<&DuResult> = report.du_results.iter().collect();
+    let (named, unnamed): (Vec<&DuOperation>, Vec<&DuOperation>) =
+        asked.iter().partition(|asked| !uuid(asked).is_empty());
+    let mut silent = Vec::new();
+    for asked in named {
+        let told = untaken
+            .iter()
+            .position(|result| result.uuid.eq_ignore_ascii_case(uuid(asked)));
+        match told {
+            Some(at) => drop(untaken.remove(at)),
+            None => silent.push(asked),
+        }
+    }
+    // What has no UUID before it is installed may be any of the other results.
+    silent.extend(unnamed.into_iter().skip(untaken.len()));
+    let untold = silent.len();
+    results.extend(silent.into_iter().map(|asked| DuResult {
         uuid: uuid(asked).to_owned(),
         current_state: "Unknown".to_owned(),
         ..DuResult::default()
@@ -612,6 +620,12 @@ mod tests {
             states(&end),
             [state("new", "Installed"), state("b", "Unknown")]
         );
+
+        // Two versions of one unit were removed, and of the other nothing is told.
+        let removed = vec![told("a", "Uninstalled", 0), told("a", "Uninstalled", 0)];
+        let end = changed(&[update("a"), update("b")], removed);
+        assert!(matches!(&end, End::Failed(error, _) if error.code == "OUTCOME_UNKNOWN"));
+        assert_eq!(states(&end).last().unwrap(), &state("b", "Unknown"));
     }
 
     #[test]

@@ -26,6 +26,9 @@ const ROUND: Duration = Duration::from_secs(5);
 /// Timers of one stretch per round; the rest comes with the next one.
 const MAX_DUE: usize = 4_000;
 
+/// Notices that are appended together.
+const APPENDED: usize = 500;
+
 /// How far a stretch has been walked without this being stored: after a restart, so much is walked again. (What was walked when a timer became a
 /// notice is stored at once.)
 const STORED_AFTER_US: u64 = 600_000_000;
@@ -110,15 +113,19 @@ async fn walk_on(
         let behind_us = walk.until_us + u64::try_from(timers::LAG.as_micros()).unwrap_or(0);
         let (late, _) =
             timers::walk(store, service, stretch, from_us, behind_us, usize::MAX).await?;
-        due.extend(
-            late.into_iter()
-                .filter(|timer| !walk.fired.contains_key(&timer.id)),
-        );
+        due.extend(late);
     }
-    let fired: Vec<String> = due.iter().map(|timer| timer.id.clone()).collect();
-    if !due.is_empty() {
-        let notices = due.into_iter().map(|timer| notice(timer, service, now_us));
+    due.retain(|timer| !walk.fired.contains_key(&timer.id));
+    let has_fired = !due.is_empty();
+    // In pieces, each of which counts once it is there: so a log that takes few at a time is not asked for the same again and again.
+    while !due.is_empty() {
+        let piece: Vec<Timer> = due.drain(..due.len().min(APPENDED)).collect();
+        let ids: Vec<String> = piece.iter().map(|timer| timer.id.clone()).collect();
+        let notices = piece
+            .into_iter()
+            .map(|timer| notice(timer, service, now_us));
         log.append(notices.collect()).await?;
+        walk.fired.extend(ids.into_iter().map(|id| (id, now_us)));
     }
     // Nothing below is done if anything above has failed: then all of it is done again.
     walk.until_us = until_us;
@@ -126,8 +133,7 @@ async fn walk_on(
         walk.checked_us = now_us;
         walk.fired.retain(|_, at_us| *at_us + 2 * LATE_US > now_us);
     }
-    let store_it = !fired.is_empty() || until_us.saturating_sub(walk.stored_us) > STORED_AFTER_US;
-    walk.fired.extend(fired.into_iter().map(|id| (id, now_us)));
+    let store_it = has_fired || until_us.saturating_sub(walk.stored_us) > STORED_AFTER_US;
     if store_it {
         store
             .write(vec![timers::remember(service, stretch, until_us)])

@@ -5,7 +5,7 @@ use crate::{
     narrowing,
     operations::{self, MAX_RESULT},
 };
-use platen_bus::{derived, derived::Cause};
+use platen_bus::{Failure, derived, derived::Cause};
 use platen_proto::{
     device::v1::CwmpFault,
     operation::v1::{
@@ -21,7 +21,34 @@ use platen_store::{
 use prost::Message;
 use std::ops::Range;
 
+/// Reads of one device that may go on in parts at a time.
+const MAX_NARROWED: usize = 16;
+
+/// Sessions that may begin while a part is not answered: it may be what ends them.
+const MAX_SESSIONS: u32 = 5;
+
 impl Provisioning {
+    /// A session begins: parts that earlier ones did not answer are asked for again, but not for ever.
+    pub(super) async fn narrowed_before(&self, turn: &mut Turn<'_>) -> Result<(), Failure> {
+        let mut given_up = Vec::new();
+        for narrowing in &mut turn.row.narrowings {
+            narrowing.sessions += 1;
+            if narrowing.sessions > MAX_SESSIONS {
+                given_up.push(narrowing.operation.clone());
+            }
+        }
+        for id in given_up {
+            let Some(task) = self.task(&turn.cause, &id).await? else {
+                turn.row.narrowings.retain(|open| open.operation != id);
+                continue;
+            };
+            let why = format!("the device gave no answer in {MAX_SESSIONS} sessions");
+            let end = with_result(End::unknown(&why), tasks::so_far(&task));
+            self.end(turn, task, end);
+        }
+        Ok(())
+    }
+
     /// The device refused an operation. `true`: it is a read of several paths, and goes on with the first half of them.
     pub(super) fn narrow(&self, turn: &mut Turn<'_>, task: &Task, fault: &CwmpFault) -> bool {
         // The same answer again, in a record of its own.
@@ -29,6 +56,9 @@ impl Provisioning {
             return true;
         }
         if !progress::is_open(task.progress.as_ref()) {
+            return false;
+        }
+        if turn.row.narrowings.len() >= MAX_NARROWED {
             return false;
         }
         let all = 0..paths(&task.command).len();
@@ -77,15 +107,19 @@ impl Provisioning {
                 so_far
                     .absent_paths
                     .extend(missing.filter(|path| !so_far.absent_paths.contains(path)));
-                if so_far.absent_paths.len() == paths(&task.command).len() {
+                let mut asked = paths(&task.command).iter();
+                if asked.all(|path| so_far.absent_paths.contains(path)) {
                     return self.end(turn, task, End::fault(fault, so_far));
                 }
             }
             Some(Outcome::Fault(fault)) => {
                 return self.end(turn, task, End::fault(fault, so_far));
             }
+            // It stays queued, for another session; so many times.
+            Some(Outcome::Failed(_)) if done.unanswered => return,
             Some(Outcome::Failed(why)) => {
-                return self.end(turn, task, End::failed("COMMAND_FAILED", why.clone()));
+                let end = with_result(End::failed("COMMAND_FAILED", why.clone()), so_far);
+                return self.end(turn, task, end);
             }
             None => return,
         }
@@ -99,6 +133,14 @@ impl Provisioning {
     }
 }
 
+/// Such an end, with what is known all the same.
+pub(super) fn with_result(end: End, so_far: OperationResult) -> End {
+    match end {
+        End::Failed(error, _) => End::Failed(error, so_far),
+        other => other,
+    }
+}
+
 /// Queues a part, in place of the one before it.
 fn ask(turn: &mut Turn<'_>, task: &Task, part: Range<usize>) {
     leave(turn, &task.command);
@@ -109,6 +151,7 @@ fn ask(turn: &mut Turn<'_>, task: &Task, part: Range<usize>) {
         operation,
         from: u32::try_from(part.start).unwrap_or(u32::MAX),
         below: u32::try_from(part.end).unwrap_or(u32::MAX),
+        sessions: 0,
     });
 }
 

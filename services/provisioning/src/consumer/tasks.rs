@@ -155,7 +155,8 @@ impl Provisioning {
                 "the device has not reported the end of the diagnostic in time",
             )
         } else {
-            End::unknown("the device took it and has not reported its end in time")
+            let end = End::unknown("the device took it and has not reported its end in time");
+            narrowing::with_result(end, so_far(&task))
         };
         self.end(&mut turn, task, end);
         self.commit(turn).await
@@ -416,6 +417,7 @@ impl Provisioning {
                 self.end(turn, task, operations::aborted());
             }
         }
+        self.narrowed_before(turn).await?;
         let in_doubt = self.in_doubt(&cause, report, &turn.row).await?;
         let reboots = in_doubt
             .iter()

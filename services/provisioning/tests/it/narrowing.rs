@@ -1,6 +1,6 @@
 //! Reads that a device refuses as a whole.
 
-use crate::rig::{Rig, answer, fault, values};
+use crate::rig::{Rig, answer, fault, inform, unanswered, values};
 use platen_proto::{
     operation::v1::{GetParameterValues, Operation, operation::State, operation_request::Action},
     report::v1::{Report, command_done::Outcome},
@@ -159,4 +159,29 @@ async fn what_is_no_matter_of_paths_ends_the_operation() {
         rig.queue().await.is_empty(),
         "nor is it when nobody answers"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_no_session_answers_is_given_up_and_what_was_read_is_kept() {
+    let mut rig = Rig::start().await;
+    let command = rig.operate("op", get(4)).await;
+    rig.report(answer(&command, "s0", 1, fault(INVALID_PARAMETER_NAME)))
+        .await;
+    let half = rig.queue().await[0].clone();
+    let read_so_far = values(&[("Device.P00", "1"), ("Device.P01", "1")]);
+    rig.report(answer(&half, "s0", 2, read_so_far)).await;
+    let rest = rig.queue().await[0].clone();
+    rig.report(unanswered(&rest, "s0", 3)).await;
+
+    for session in 1..=5 {
+        let session = format!("s{session}");
+        rig.report(inform(&session, &[("1 BOOT", "")], &[])).await;
+        assert_eq!(rig.queue().await, std::slice::from_ref(&rest), "{session}");
+    }
+    rig.report(inform("s6", &[("1 BOOT", "")], &[])).await;
+
+    let (_, done) = rig.operation_done().await;
+    assert_eq!(done.error.as_ref().unwrap().code, "OUTCOME_UNKNOWN");
+    assert_eq!(read(&done), [path(0), path(1)]);
+    assert!(rig.queue().await.is_empty());
 }

@@ -342,7 +342,14 @@ impl Session {
                 if header.id.as_deref() != Some(&id) {
                     repairs.insert(Repair::ResponseId);
                 }
-                self.consecutive_faults += 1;
+                // A read that is refused for one of its paths is asked for in parts, each of which may be refused (RPC-36).
+                let is_narrowed = [
+                    FaultCode::INVALID_PARAMETER_NAME,
+                    FaultCode::RESOURCES_EXCEEDED,
+                ];
+                if !is_narrowed.contains(&fault.code) {
+                    self.consecutive_faults += 1;
+                }
                 self.state = State::OurTurn;
                 Ok(self.report(Said::Fault { tag, fault }, repairs))
             }
