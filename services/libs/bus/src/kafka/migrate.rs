@@ -210,9 +210,11 @@ pub(super) async fn layout(
     Ok(Layout::new(partitions.unwrap_or(1), topics))
 }
 
+/// To be waited for: the tables are made before the topics, and a process that waits may look in between.
 fn not_made(name: String) -> SetupError {
-    let why = "it has not been made: run `platen migrate` once".to_owned();
-    SetupError::topic(name, why)
+    SetupError::Unavailable(format!(
+        "topic {name}: it has not been made: run `platen migrate` once"
+    ))
 }
 
 /// In-sync copies that a topic needs to take records; 1 if the cluster does not tell.

@@ -37,7 +37,7 @@ async fn topics_are_made_once_and_as_they_are_told() {
     let unmade = KafkaLog::open(bed.config.clone(), &bed.store).await;
     let error = unmade.unwrap_err();
     assert!(
-        matches!(&error, SetupError::Topic { why, .. } if why.contains("platen migrate")),
+        matches!(&error, SetupError::Unavailable(why) if why.contains("platen migrate")),
         "{error}"
     );
 
