@@ -26,7 +26,7 @@ use platen_cwmp::{
     fault::{Fault, FaultCode},
     identity::Identity,
     rpc::{CpeRequest, Inform},
-    soap::{Repair, Strictness},
+    soap::Repair,
 };
 use platen_ids::DeviceId;
 use platen_proto::report::v1::{CommandDone, Report, command_done::Outcome, report::Body};
@@ -814,7 +814,7 @@ impl Edge {
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         let read = |bytes: &[u8], content_type: Option<&str>| {
-            Post::read(bytes, content_type, Strictness::Tolerant).map_err(|error| error.to_string())
+            Post::read(bytes, content_type).map_err(|error| error.to_string())
         };
         let post = if bytes.len() <= body::LARGE {
             read(&bytes, content_type)

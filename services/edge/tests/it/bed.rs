@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use object_store::{ObjectStore, memory::InMemory};
 use platen_bus::{From, Log, embedded::EmbeddedLog};
+use platen_cwmp::identity::Identity;
 use platen_edge::{Config, Deps, Listeners};
 use platen_embedded::{Database, Options};
 use platen_proto::{
@@ -160,7 +161,21 @@ impl Bed {
         credential: impl FnOnce(&mut Credential),
         registration: impl FnOnce(&mut Registration),
     ) {
-        let id = format!("00D09E-Test-{serial}");
+        self.register_model("Test", serial, password, credential, registration)
+            .await;
+    }
+
+    /// The same for any product class: the id is percent-encoded.
+    pub(crate) async fn register_model(
+        &self,
+        product_class: &str,
+        serial: &str,
+        password: &str,
+        credential: impl FnOnce(&mut Credential),
+        registration: impl FnOnce(&mut Registration),
+    ) {
+        let identity = Identity::new("00D09E", product_class, serial).unwrap();
+        let id = identity.to_string();
         let mut row = Credential {
             tenant: "default".into(),
             username: id.clone(),
@@ -180,7 +195,7 @@ impl Bed {
             tenant: "default".into(),
             device: id.clone(),
             oui: "00D09E".into(),
-            product_class: "Test".into(),
+            product_class: product_class.into(),
             serial_number: serial.into(),
             username: id.clone(),
             ..Registration::default()

@@ -259,14 +259,7 @@ async fn call(device: &mut Device) -> Vec<u8> {
 
 /// The same, with this answer.
 async fn answered(device: &mut Device, answer: CpeResponse) -> Vec<u8> {
-    let (mut session, reply) = device.open(&[EventCode::Periodic]).await;
-    let cpe::Next::Post(empty) = Device::take(&mut session, &reply) else {
-        panic!("{reply:?}")
-    };
-    let reply = device.post_plain(&[], &empty).await.unwrap();
-    let cpe::Next::Serve(_) = Device::take(&mut session, &reply) else {
-        panic!("{reply:?}")
-    };
+    let (mut session, _) = device.open_until_asked().await;
     session.respond(Ok(answer)).unwrap()
 }
 
@@ -322,14 +315,7 @@ async fn a_large_answer_is_reported_in_parts_and_whole() {
     })
     .await;
     let mut device = Device::connect(bed.address, "1", "secret").await;
-    let (mut session, reply) = device.open(&[EventCode::Periodic]).await;
-    let cpe::Next::Post(empty) = Device::take(&mut session, &reply) else {
-        panic!("{reply:?}")
-    };
-    let reply = device.post_plain(&[], &empty).await.unwrap();
-    let cpe::Next::Serve(_) = Device::take(&mut session, &reply) else {
-        panic!("{reply:?}")
-    };
+    let (mut session, _) = device.open_until_asked().await;
     // Five megabytes: many small values, and some that nearly fill a part or do not fit into one.
     let told: Vec<(String, String)> = (0..20_000)
         .map(|n| (format!("Device.Small.{n}"), "x".repeat(n % 200)))
@@ -402,14 +388,7 @@ async fn a_value_beyond_what_a_record_holds_fails_its_command_and_says_why() {
     bed.enqueue("1", "read", Action::GetParameterValues(all), |_| {})
         .await;
     let mut device = Device::connect(bed.address, "1", "secret").await;
-    let (mut session, reply) = device.open(&[EventCode::Periodic]).await;
-    let cpe::Next::Post(empty) = Device::take(&mut session, &reply) else {
-        panic!("{reply:?}")
-    };
-    let reply = device.post_plain(&[], &empty).await.unwrap();
-    let cpe::Next::Serve(_) = Device::take(&mut session, &reply) else {
-        panic!("{reply:?}")
-    };
+    let (mut session, _) = device.open_until_asked().await;
     let parameters = vec![ParameterValue::string("Device.Huge", "x".repeat(600 << 10))];
     let post = session
         .respond(Ok(CpeResponse::GetParameterValues(

@@ -2,7 +2,7 @@
 
 use crate::{
     bed::Bed,
-    wire::{Device, Wire},
+    wire::{self, Device, Wire},
 };
 use platen_cwmp::event_code::EventCode;
 use platen_edge::{
@@ -10,12 +10,8 @@ use platen_edge::{
     config::{Limits, Scheme},
 };
 
-const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
-
 fn envelope(body: &str) -> String {
-    format!(
-        "<s:Envelope xmlns:s=\"{SOAP}\" xmlns:cwmp=\"urn:dslforum-org:cwmp-1-2\"><s:Header><cwmp:ID s:mustUnderstand=\"1\">7</cwmp:ID></s:Header><s:Body>{body}</s:Body></s:Envelope>"
-    )
+    wire::envelope("7", body)
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use platen_cwmp::{
     cpe,
     digest::{Algorithm, Challenge, Client, strongest},
     event_code::EventCode,
-    rpc::{DeviceIdStruct, Event, Inform, ParameterValue},
+    rpc::{AcsRequest, DeviceIdStruct, Event, Inform, ParameterValue},
     soap::Version,
 };
 use std::net::SocketAddr;
@@ -12,6 +12,33 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+/// An envelope of a device with this ID, which is escaped already, and body: CWMP 1.2.
+pub(crate) fn envelope(id: &str, body: &str) -> String {
+    [
+        r#"<soap-env:Envelope xmlns:soap-env="http://schemas.xmlsoap.org/soap/envelope/""#,
+        r#" xmlns:soap-enc="http://schemas.xmlsoap.org/soap/encoding/""#,
+        r#" xmlns:xsd="http://www.w3.org/2001/XMLSchema""#,
+        r#" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance""#,
+        r#" xmlns:cwmp="urn:dslforum-org:cwmp-1-2"><soap-env:Header>"#,
+        r#"<cwmp:ID soap-env:mustUnderstand="1">"#,
+        id,
+        "</cwmp:ID></soap-env:Header><soap-env:Body>",
+        body,
+        "</soap-env:Body></soap-env:Envelope>",
+    ]
+    .concat()
+}
+
+/// An Inform as it is posted: ID 1, CWMP 1.2.
+pub(crate) fn post_of(inform: Inform) -> Vec<u8> {
+    let opening = cpe::Opening {
+        inform,
+        version: Version::V1_2,
+        session_timeout: None,
+    };
+    cpe::Session::open(opening).unwrap().1
+}
 
 /// What the server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,6 +271,19 @@ impl Device {
         let (session, post) = cpe::Session::open(opening).unwrap();
         let reply = self.post(&post).await.expect("an answer to the Inform");
         (session, reply)
+    }
+
+    /// Opens a session, and follows it until the server asks for something.
+    pub(crate) async fn open_until_asked(&mut self) -> (cpe::Session, AcsRequest) {
+        let (mut session, reply) = self.open(&[EventCode::Periodic]).await;
+        let cpe::Next::Post(empty) = Self::take(&mut session, &reply) else {
+            panic!("{reply:?}")
+        };
+        let reply = self.post_plain(&[], &empty).await.unwrap();
+        let cpe::Next::Serve(request) = Self::take(&mut session, &reply) else {
+            panic!("{reply:?}")
+        };
+        (session, request)
     }
 
     /// Hands an answer to the CWMP session.

@@ -9,7 +9,7 @@ use platen_cwmp::{
     date_time::DateTime,
     event_code::EventCode,
     rpc::{CpeRequest, DeviceIdStruct, Event, Inform, ParameterValue, ValueType},
-    soap::{CpeMessage, Envelope, Header, Strictness, Version},
+    soap::{CpeMessage, Envelope, Header, Version},
 };
 
 const ROUNDS: usize = 2_000;
@@ -21,10 +21,7 @@ fn main() {
         let body = inform(parameters);
         let median = median(|| {
             let text = std::str::from_utf8(&body).expect("invariant: we wrote it");
-            black_box(
-                Envelope::read_from_cpe(black_box(text), Strictness::Tolerant)
-                    .expect("invariant: we wrote it"),
-            );
+            black_box(Envelope::read_from_cpe(black_box(text)).expect("invariant: we wrote it"));
         });
         println!(
             "read an Inform of {parameters} parameters, {} bytes: {median:.1} µs",
@@ -32,14 +29,13 @@ fn main() {
         );
         let median = self::median(|| {
             black_box(
-                Post::read(black_box(&body), Some("text/xml"), Strictness::Tolerant)
-                    .expect("invariant: we wrote it"),
+                Post::read(black_box(&body), Some("text/xml")).expect("invariant: we wrote it"),
             );
         });
         println!("  the same as a POST, with its fingerprint: {median:.1} µs");
     }
 
-    let post = Post::read(&inform(10), None, Strictness::Tolerant).expect("invariant: we wrote it");
+    let post = Post::read(&inform(10), None).expect("invariant: we wrote it");
     let mut session = Session::new("bench", Limits::default());
     session
         .receive(post)

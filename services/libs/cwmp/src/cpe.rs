@@ -22,9 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     fault::{Fault, FaultCode},
     rpc::{AcsRequest, AcsResponse, CpeRequest, CpeResponse, Inform},
-    soap::{
-        self, AcsMessage, Envelope, Header, Malformed, Namespace, Strictness, Unwritable, Version,
-    },
+    soap::{self, AcsMessage, Envelope, Header, Malformed, Namespace, Unwritable, Version},
 };
 
 /// How often one request is sent again because the server asks for it (fault 8005).
@@ -271,7 +269,7 @@ impl Session {
         let (text, _) = soap::decode_body(body, content_type);
         let Envelope {
             header, message, ..
-        } = Envelope::read_from_acs(&text, Strictness::Tolerant)?.envelope;
+        } = Envelope::read_from_acs(&text)?.envelope;
         self.held = header.hold_requests;
 
         match (state, message) {

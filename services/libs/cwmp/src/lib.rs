@@ -10,21 +10,21 @@
 //! A session in which the server asks for one value:
 //!
 //! ```
-//! use platen_cwmp::{acs, cpe, rpc::*, soap::{Strictness, Version}};
+//! use platen_cwmp::{acs, cpe, rpc::*, soap::Version};
 //!
 //! let opening = cpe::Opening { inform: Inform::default(), version: Version::V1_4, session_timeout: None };
 //! let (mut device, post) = cpe::Session::open(opening)?;
 //! let mut server = acs::Session::new("8f3a", acs::Limits::default());
 //!
 //! // Inform and InformResponse. What the device said is published before it is answered.
-//! let step = server.receive(acs::Post::read(&post, None, Strictness::Tolerant)?)?;
+//! let step = server.receive(acs::Post::read(&post, None)?)?;
 //! assert_eq!(step.turn(), acs::Turn::Reply);
 //! let answer = server.reply(acs::Answer::Usual)?;
 //! let cpe::Next::Post(post) = device.receive(200, &answer, None)?.next else { panic!() };
 //!
 //! // The device has nothing else to say.
 //! assert!(post.is_empty());
-//! let step = server.receive(acs::Post::read(&post, None, Strictness::Tolerant)?)?;
+//! let step = server.receive(acs::Post::read(&post, None)?)?;
 //! assert_eq!(step.turn(), acs::Turn::Ours);
 //! let names = vec!["Device.DeviceInfo.SoftwareVersion".to_owned()];
 //! let call = server.call("command-1", &AcsRequest::GetParameterValues(GetParameterValues { names }))?;
@@ -33,7 +33,7 @@
 //! assert_eq!(request.method(), "GetParameterValues");
 //! let parameters = vec![ParameterValue::string("Device.DeviceInfo.SoftwareVersion", "1.4")];
 //! let post = device.respond(Ok(CpeResponse::GetParameterValues(GetParameterValuesResponse { parameters })))?;
-//! let acs::Step::Report(report) = server.receive(acs::Post::read(&post, None, Strictness::Tolerant)?)? else { panic!() };
+//! let acs::Step::Report(report) = server.receive(acs::Post::read(&post, None)?)? else { panic!() };
 //! assert!(matches!(report.said, acs::Said::Response { tag, .. } if tag == "command-1"));
 //!
 //! // 204: the end.

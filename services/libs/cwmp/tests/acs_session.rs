@@ -9,14 +9,11 @@ use platen_cwmp::{
     },
     fault::{Fault, FaultCode},
     rpc::*,
-    soap::{
-        AcsMessage, CpeMessage, Envelope, Header, Namespace, Repair, Strictness, Unwritable,
-        Version,
-    },
+    soap::{AcsMessage, CpeMessage, Envelope, Header, Namespace, Repair, Unwritable, Version},
 };
 
 fn post(body: &str) -> Post {
-    Post::read(body.as_bytes(), None, Strictness::Tolerant).unwrap()
+    Post::read(body.as_bytes(), None).unwrap()
 }
 
 fn xml(id: Option<&str>, message: CpeMessage) -> String {
@@ -59,9 +56,8 @@ fn reboot(key: &str) -> AcsRequest {
 }
 
 fn read(body: &[u8]) -> Envelope<AcsMessage> {
-    let received =
-        Envelope::read_from_acs(std::str::from_utf8(body).unwrap(), Strictness::Strict).unwrap();
-    received.envelope
+    let received = Envelope::read_from_acs(std::str::from_utf8(body).unwrap()).unwrap();
+    received.as_written().unwrap()
 }
 
 /// A session after Inform and InformResponse.

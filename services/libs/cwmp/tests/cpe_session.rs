@@ -9,7 +9,7 @@ use platen_cwmp::{
     event_code::EventCode,
     fault::{Fault, FaultCode},
     rpc::*,
-    soap::{AcsMessage, CpeMessage, Envelope, Header, Namespace, Strictness, Version},
+    soap::{AcsMessage, CpeMessage, Envelope, Header, Namespace, Version},
 };
 
 fn opening(version: Version) -> Opening {
@@ -52,9 +52,8 @@ fn fault(code: FaultCode) -> Vec<u8> {
 }
 
 fn read(body: &[u8]) -> Envelope<CpeMessage> {
-    Envelope::read_from_cpe(std::str::from_utf8(body).unwrap(), Strictness::Strict)
-        .unwrap()
-        .envelope
+    let received = Envelope::read_from_cpe(std::str::from_utf8(body).unwrap()).unwrap();
+    received.as_written().unwrap()
 }
 
 fn posted(next: Next) -> Vec<u8> {

@@ -27,12 +27,12 @@ const ENVELOPE: &str = include_str!("soap/envelope.xsd");
 
 const ENCODING: &str = include_str!("soap/encoding.xsd");
 
-/// The schemas in a directory of this run: each of CWMP with those of SOAP, and none fetched from elsewhere.
+/// The schemas in a directory of this kind of message: each of CWMP with those of SOAP, and none fetched from elsewhere.
 struct Schemas(PathBuf);
 
 impl Schemas {
     /// `None`, with a message: something is not there.
-    fn find() -> Option<Self> {
+    fn find(what: &str) -> Option<Self> {
         let data = env::var_os("PLATEN_TEST_DATA").map_or_else(
             || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/data"),
             PathBuf::from,
@@ -46,7 +46,9 @@ impl Schemas {
             println!("skipped: no xmllint (Debian and Ubuntu: apt-get install libxml2-utils)");
             return None;
         }
-        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cwmp-xsd");
+        let to = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("cwmp-xsd")
+            .join(what);
         fs::create_dir_all(&to).unwrap();
         fs::write(to.join("envelope.xsd"), ENVELOPE).unwrap();
         fs::write(to.join("encoding.xsd"), ENCODING).unwrap();
@@ -94,8 +96,8 @@ impl Schemas {
     }
 
     /// Checks envelopes against a schema; says which are wrong, and why.
-    fn check(&self, minor: u8, what: &str, envelopes: &[String]) {
-        let directory = self.0.join(format!("{what}-{minor}"));
+    fn check(&self, minor: u8, envelopes: &[String]) {
+        let directory = self.0.join(format!("messages-{minor}"));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         let files: Vec<PathBuf> = (0..envelopes.len())
@@ -203,7 +205,7 @@ fn check<M>(
     methods: usize,
     write: impl Fn(Namespace, Header, M) -> String,
 ) {
-    let Some(schemas) = Schemas::find() else {
+    let Some(schemas) = Schemas::find(what) else {
         return;
     };
     for minor in 0..=4 {
@@ -231,96 +233,64 @@ fn check<M>(
         if minor == 4 {
             assert_eq!(seen.len(), methods, "every method comes: {seen:?}");
         }
-        schemas.check(minor, what, &envelopes);
+        schemas.check(minor, &envelopes);
     }
+}
+
+fn of_server(namespace: Namespace, header: Header, message: AcsMessage) -> String {
+    let envelope = Envelope {
+        namespace,
+        header,
+        message,
+    };
+    envelope.to_xml().unwrap()
+}
+
+fn of_device(namespace: Namespace, header: Header, message: CpeMessage) -> String {
+    let envelope = Envelope {
+        namespace,
+        header,
+        message,
+    };
+    envelope.to_xml().unwrap()
 }
 
 #[test]
 fn requests_of_the_server_are_valid() {
-    check(
-        "acs-requests",
-        acs_request(),
-        20,
-        |namespace, header, request| {
-            let message = AcsMessage::Request(request);
-            Envelope {
-                namespace,
-                header,
-                message,
-            }
-            .to_xml()
-            .unwrap()
-        },
-    );
+    let messages = acs_request().prop_map(AcsMessage::Request);
+    check("acs-requests", messages, 20, of_server);
 }
 
 #[test]
 fn answers_of_the_server_are_valid() {
-    check(
-        "acs-responses",
-        acs_response(),
-        8,
-        |namespace, header, response| {
-            let message = AcsMessage::Response(response);
-            Envelope {
-                namespace,
-                header,
-                message,
-            }
-            .to_xml()
-            .unwrap()
-        },
-    );
+    let messages = acs_response().prop_map(AcsMessage::Response);
+    check("acs-responses", messages, 8, of_server);
 }
 
 #[test]
 fn requests_of_a_device_are_valid() {
-    check(
-        "cpe-requests",
-        cpe_request(),
-        8,
-        |namespace, header, request| {
-            let message = CpeMessage::Request(request);
-            Envelope {
-                namespace,
-                header,
-                message,
-            }
-            .to_xml()
-            .unwrap()
-        },
-    );
+    let messages = cpe_request().prop_map(CpeMessage::Request);
+    check("cpe-requests", messages, 8, of_device);
 }
 
 #[test]
 fn answers_of_a_device_are_valid() {
-    check(
-        "cpe-responses",
-        cpe_response(),
-        20,
-        |namespace, header, response| {
-            let message = CpeMessage::Response(response);
-            Envelope {
-                namespace,
-                header,
-                message,
-            }
-            .to_xml()
-            .unwrap()
-        },
-    );
+    let messages = cpe_response().prop_map(CpeMessage::Response);
+    check("cpe-responses", messages, 20, of_device);
 }
 
 #[test]
 fn faults_are_valid() {
-    check("faults", fault(), 1, |namespace, header, fault| {
-        let message = AcsMessage::Fault(fault);
-        Envelope {
-            namespace,
-            header,
-            message,
-        }
-        .to_xml()
-        .unwrap()
-    });
+    check(
+        "acs-faults",
+        fault().prop_map(AcsMessage::Fault),
+        1,
+        of_server,
+    );
+    check(
+        "cpe-faults",
+        fault().prop_map(CpeMessage::Fault),
+        1,
+        of_device,
+    );
 }

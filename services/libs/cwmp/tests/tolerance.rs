@@ -9,10 +9,7 @@ use platen_cwmp::{
     event_code::EventCode,
     fault::FaultCode,
     rpc::*,
-    soap::{
-        CpeMessage, Envelope, Malformed, Received, Repair, Repairs, Strictness, Version,
-        decode_body,
-    },
+    soap::{CpeMessage, Envelope, Malformed, Received, Repair, Repairs, Version, decode_body},
 };
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -23,15 +20,11 @@ fn fixture(name: &str) -> Vec<u8> {
 fn read(name: &str) -> Received<CpeMessage> {
     let body = fixture(name);
     let (text, repairs) = decode_body(&body, Some("text/xml"));
-    let mut received = Envelope::read_from_cpe(&text, Strictness::Tolerant)
-        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut received = Envelope::read_from_cpe(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
     received.repairs = received.repairs.union(repairs);
-    // Whoever is strict refuses exactly what needed repair.
-    assert_eq!(
-        Post::read(&body, Some("text/xml"), Strictness::Strict).is_ok(),
-        received.repairs.is_empty(),
-        "{name}"
-    );
+    // A POST tells all of them.
+    let post = Post::read(&body, Some("text/xml")).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(post.repairs(), received.repairs, "{name}");
     received
 }
 
@@ -446,11 +439,7 @@ fn a_method_that_nobody_knows_is_kept_verbatim() {
 #[test]
 fn what_cannot_be_read_is_refused() {
     let refusal = |name: &str| {
-        let post = Post::read(
-            &fixture(&format!("refused_{name}")),
-            None,
-            Strictness::Tolerant,
-        );
+        let post = Post::read(&fixture(&format!("refused_{name}")), None);
         post.err().unwrap_or_else(|| panic!("{name} was read"))
     };
     assert!(matches!(refusal("broken"), Malformed::Xml(_)));
@@ -486,7 +475,7 @@ fn lists_and_texts_have_an_end() {
             r#"<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><c:GetParameterValuesResponse>
             <ParameterList>{inner}</ParameterList></c:GetParameterValuesResponse></s:Body></s:Envelope>"#
         );
-        Envelope::read_from_cpe(&xml, Strictness::Tolerant).map(|received| received.repairs)
+        Envelope::read_from_cpe(&xml).map(|received| received.repairs)
     };
     assert!(refusal(&"<P/>".repeat(100_000)).is_ok());
     assert!(matches!(

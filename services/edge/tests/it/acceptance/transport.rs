@@ -1,8 +1,9 @@
 //! Framing, codings, cookies, slowness and overload: what HTTP has to do with it.
 
+use super::resident;
 use crate::{
     bed::{Bed, until},
-    wire::{Device, Reply, Wire},
+    wire::{Device, Reply, Wire, envelope, post_of},
 };
 use flate2::{
     Compress, Compression, Crc, FlushCompress,
@@ -10,10 +11,8 @@ use flate2::{
 };
 use futures::future::join_all;
 use platen_cwmp::{
-    cpe,
     event_code::EventCode,
     rpc::{Inform, ParameterValue},
-    soap::Version,
 };
 use platen_edge::{Config, config::Limits};
 use platen_proto::{
@@ -76,7 +75,7 @@ async fn at_02_chunked_inform() {
     let value = "ä€😀&<".repeat(7);
     for trailer in ["", "X-Checksum: 7\r\n"] {
         let mut device = Device::connect(bed.address, "1", "secret").await;
-        let inform = inform_of(Inform {
+        let inform = post_of(Inform {
             parameters: vec![ParameterValue::string("Device.X_Note", &value)],
             ..device.inform(&[EventCode::Periodic])
         });
@@ -608,7 +607,7 @@ async fn at_24_overload() {
     .await;
 }
 
-/// One byte more than is allowed, however it comes: 413 and closed; else IR (SES-09).
+/// One byte more than is allowed, however it comes, within a session and outside: 413 and closed; else IR (SES-09, SES-17).
 #[tokio::test]
 async fn at_38_over_limit() {
     const CAP: usize = 16 << 10;
@@ -644,6 +643,11 @@ async fn at_38_over_limit() {
             over.clone(),
         ),
         (
+            "announced, before it is sent",
+            &[("Content-Length", length.as_str())][..],
+            Vec::new(),
+        ),
+        (
             "in chunks",
             &[("Transfer-Encoding", "chunked")][..],
             chunked(&over, 1 << 10, ""),
@@ -657,40 +661,46 @@ async fn at_38_over_limit() {
             packed,
         ),
     ] {
-        let mut device = Device::connect(bed.address, "1", "secret").await;
-        let authorization = authorized(&mut device, &small).await;
-        let headers = [&[("Authorization", authorization.as_str())][..], framing].concat();
+        let mut outside = Device::connect(bed.address, "1", "secret").await;
+        let authorization = authorized(&mut outside, &small).await;
+        let inside = opened(&bed, "1").await;
+        for (mut device, own) in [
+            (outside, &[("Authorization", authorization.as_str())][..]),
+            (inside, &[]),
+        ] {
+            send(&mut device, &[own, framing].concat(), &bytes).await;
 
-        send(&mut device, &headers, &bytes).await;
-
-        let reply = device.wire.read(false).await.expect("an answer");
-        assert_eq!(reply.status, 413, "{what}");
-        assert_eq!(reply.header("connection"), Some("close"), "{what}");
-        assert!(device.wire.is_closed().await, "{what}: closed");
+            let reply = device.wire.read(false).await.expect("an answer");
+            assert_eq!(reply.status, 413, "{what}");
+            assert_eq!(reply.header("connection"), Some("close"), "{what}");
+            assert!(device.wire.is_closed().await, "{what}: closed");
+        }
     }
-    assert_eq!(bed.count_reports().await, 1, "what was allowed alone");
+    let mut device = opened(&bed, "1").await;
+    let empty = device
+        .post_plain(&[], &vec![b' '; CAP])
+        .await
+        .expect("an answer");
+    assert_eq!(
+        empty.status, 204,
+        "as much as is allowed, within the session"
+    );
+    // Of the first, of the four cases within a session, and of the last one.
+    assert_eq!(
+        bed.count_reports().await,
+        6,
+        "the Informs that were allowed"
+    );
 }
 
 /// The Inform of the conventions: `2 PERIODIC`, CWMP 1.2, ID 1.
 fn inform(device: &Device) -> Vec<u8> {
-    inform_of(device.inform(&[EventCode::Periodic]))
-}
-
-fn inform_of(inform: Inform) -> Vec<u8> {
-    let opening = cpe::Opening {
-        inform,
-        version: Version::V1_2,
-        session_timeout: None,
-    };
-    cpe::Session::open(opening).unwrap().1
+    post_of(device.inform(&[EventCode::Periodic]))
 }
 
 /// A message of the device with this ID.
 fn message(id: &str, body: &str) -> Vec<u8> {
-    format!(
-        "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:cwmp=\"urn:dslforum-org:cwmp-1-2\"><s:Header><cwmp:ID s:mustUnderstand=\"1\">{id}</cwmp:ID></s:Header><s:Body>{body}</s:Body></s:Envelope>"
-    )
-    .into_bytes()
+    envelope(id, body).into_bytes()
 }
 
 /// Asserts that this is IR to the Inform of the conventions: its ID, its namespace.
@@ -805,11 +815,4 @@ fn run_alone(path: &str) {
         "{said}{}",
         String::from_utf8_lossy(&run.stderr)
     );
-}
-
-/// Bytes of this process that are in memory; a page has 4 KiB.
-fn resident() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let resident = pages.split(' ').nth(1).unwrap();
-    resident.parse::<usize>().unwrap() * 4096
 }

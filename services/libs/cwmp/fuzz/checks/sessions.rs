@@ -7,7 +7,7 @@ use platen_cwmp::{
     cpe::{self, Next, Opening},
     fault::{Fault, FaultCode},
     rpc::{AcsRequest, CpeRequest, Inform, Reboot},
-    soap::{CpeMessage, Envelope, Header, Namespace, Strictness, Version},
+    soap::{CpeMessage, Envelope, Header, Namespace, Version},
 };
 
 pub(crate) fn check(data: &[u8]) {
@@ -69,7 +69,7 @@ pub(crate) fn check(data: &[u8]) {
 }
 
 fn post(server: &mut acs::Session, body: &[u8], ordinal: &mut u32) {
-    let Ok(post) = Post::read(body, None, Strictness::Tolerant) else {
+    let Ok(post) = Post::read(body, None) else {
         return;
     };
     let is_repeat = server.is_repeat(&post);

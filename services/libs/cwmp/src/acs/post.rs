@@ -9,7 +9,7 @@ use crate::{
     date_time::Meaning,
     fault::{Fault, FaultCode},
     rpc::{CpeRequest, Inform},
-    soap::{self, CpeMessage, Envelope, Malformed, Received, Repair, Strictness, Version},
+    soap::{self, CpeMessage, Envelope, Malformed, Received, Repair, Repairs, Version},
 };
 
 /// A device's POST, read and not yet judged.
@@ -31,11 +31,7 @@ impl Post {
     /// # Errors
     ///
     /// [`Malformed`]: to be answered with 400.
-    pub fn read(
-        body: &[u8],
-        content_type: Option<&str>,
-        strictness: Strictness,
-    ) -> Result<Self, Malformed> {
+    pub fn read(body: &[u8], content_type: Option<&str>) -> Result<Self, Malformed> {
         let fingerprint = Fingerprint::of(body);
         if body
             .iter()
@@ -47,10 +43,7 @@ impl Post {
             });
         }
         let (text, repairs) = soap::decode_body(body, content_type);
-        if strictness == Strictness::Strict && !repairs.is_empty() {
-            return Err(Malformed::Strict(repairs));
-        }
-        let mut received = Envelope::read_from_cpe(&text, strictness)?;
+        let mut received = Envelope::read_from_cpe(&text)?;
         received.repairs = received.repairs.union(repairs);
         Ok(Self {
             fingerprint,
@@ -63,7 +56,15 @@ impl Post {
         matches!(self.content, Content::Empty)
     }
 
-    /// What a strict server holds against it (the mode S of requirements); read with [`Strictness::Tolerant`].
+    /// What it took to read it.
+    pub fn repairs(&self) -> Repairs {
+        match &self.content {
+            Content::Message(received) => received.repairs,
+            Content::Empty => Repairs::NONE,
+        }
+    }
+
+    /// What a strict server holds against it (the mode S of requirements).
     pub fn objection(&self) -> Option<Objection> {
         let Content::Message(received) = &self.content else {
             return None;

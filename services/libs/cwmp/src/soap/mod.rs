@@ -32,16 +32,6 @@ pub const CONTENT_TYPE: &str = "text/xml; charset=\"utf-8\"";
 /// Longest `cwmp:ID` that is read, in bytes (SES-51).
 const MAX_ID: usize = 256;
 
-/// Whether deviations from the standard are repaired or refused.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Strictness {
-    /// Repair and report.
-    #[default]
-    Tolerant,
-    /// Refuse with [`Malformed::Strict`].
-    Strict,
-}
-
 /// A message with what stands around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<M> {
@@ -111,17 +101,29 @@ pub struct Received<M> {
     pub repairs: Repairs,
 }
 
+impl<M> Received<M> {
+    /// The message, if it needed no repair: of peers that are held to the standard.
+    ///
+    /// # Errors
+    ///
+    /// The repairs that it needed.
+    pub fn as_written(self) -> Result<Envelope<M>, Repairs> {
+        if self.repairs.is_empty() {
+            Ok(self.envelope)
+        } else {
+            Err(self.repairs)
+        }
+    }
+}
+
 impl Envelope<CpeMessage> {
     /// Reads what a device sent.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if it cannot be read even with tolerance, or, when strict, if it needs any.
-    pub fn read_from_cpe(
-        text: &str,
-        strictness: Strictness,
-    ) -> Result<Received<CpeMessage>, Malformed> {
-        read(text, strictness)
+    /// [`Malformed`] if it cannot be read even with tolerance.
+    pub fn read_from_cpe(text: &str) -> Result<Received<CpeMessage>, Malformed> {
+        read(text)
     }
 
     /// Writes what a device sends.
@@ -141,12 +143,9 @@ impl Envelope<AcsMessage> {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if it cannot be read even with tolerance, or, when strict, if it needs any.
-    pub fn read_from_acs(
-        text: &str,
-        strictness: Strictness,
-    ) -> Result<Received<AcsMessage>, Malformed> {
-        read(text, strictness)
+    /// [`Malformed`] if it cannot be read even with tolerance.
+    pub fn read_from_acs(text: &str) -> Result<Received<AcsMessage>, Malformed> {
+        read(text)
     }
 
     /// Writes what the server sends.
@@ -216,7 +215,7 @@ impl Message for AcsMessage {
     }
 }
 
-fn read<M: Message>(text: &str, strictness: Strictness) -> Result<Received<M>, Malformed> {
+fn read<M: Message>(text: &str) -> Result<Received<M>, Malformed> {
     let start = text.trim_start_matches(['\u{feff}', '\0', ' ', '\t', '\r', '\n']);
     let mut reader = Reader::new(start);
     if start.len() != text.len() {
@@ -273,9 +272,6 @@ fn read<M: Message>(text: &str, strictness: Strictness) -> Result<Received<M>, M
         reader.note(Repair::CwmpNamespace);
     }
     let repairs = reader.repairs();
-    if strictness == Strictness::Strict && !repairs.is_empty() {
-        return Err(Malformed::Strict(repairs));
-    }
     Ok(Received {
         envelope: Envelope {
             namespace,

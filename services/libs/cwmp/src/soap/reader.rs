@@ -45,9 +45,6 @@ pub enum Malformed {
     /// The envelope has no body, or an empty one.
     #[error("the envelope has no method in its body")]
     EmptyBody,
-    /// Reading was strict, and the message needed repair.
-    #[error("against the standard: {0}")]
-    Strict(Repairs),
 }
 
 /// An element's start.
