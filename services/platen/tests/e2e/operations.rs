@@ -1,7 +1,7 @@
 //! Every operation that the API takes, through the real edge: what the device is asked, what it answers, and the shape in which that is shown.
 
 use crate::{
-    life::{OUI, SESSIONS, ask, finished, without_empty_lists},
+    life::{OUI, SESSIONS, ask, finished, is_over, without_empty_lists},
     printer::Printer,
     server::{Home, Server},
 };
@@ -249,6 +249,50 @@ async fn a_refusal_is_shown_with_its_fault() {
     assert_eq!(operation["state"], "FAILED", "{operation}");
     assert_eq!(operation["error"]["code"], "CWMP_FAULT");
     assert_eq!(operation["error"]["cwmpFault"]["code"], 9000);
+    assert!(server.terminate().await.success());
+}
+
+/// A device refuses a read as a whole for one path that it misses: the others are read all the same, and what it misses is named.
+#[tokio::test]
+async fn a_read_of_what_is_partly_missing_brings_the_rest() {
+    let home = Home::new();
+    let server = Server::start(&home).await;
+    let mut printer = installed(&server).await;
+    let paths: Vec<String> = (0..32)
+        .map(|n| format!("Device.X_00D09E_Part.P{n:02}"))
+        .collect();
+    // So many that the device refuses far more in a row than a session bears of any other fault.
+    let (missing, there) = paths.split_at(20);
+    for path in there {
+        let value = ("1".to_owned(), rpc::ValueType::String);
+        printer.parameters.insert(path.clone(), value);
+    }
+    let read = json!({"getParameterValues": {"paths": paths}});
+    let name = ask(&server, printer.path(), read).await;
+
+    printer.forget_asked();
+    let mut sessions = 0;
+    let operation = loop {
+        printer.call(&[EventCode::Periodic]).await.unwrap();
+        sessions += 1;
+        let operation = server.get(&format!("{name}?wait=1s")).await;
+        if is_over(&operation) || sessions == SESSIONS {
+            break operation;
+        }
+    };
+
+    assert_eq!(operation["state"], "SUCCEEDED", "{operation}");
+    let result = said(&operation);
+    let found: Vec<&str> = result["values"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(found, there);
+    assert_eq!(result["absentPaths"], json!(missing));
+    // The whole and every part of it that holds something missing, which is halved; and the other halves.
+    assert_eq!(printer.asked.len(), 43, "in {sessions} sessions");
     assert!(server.terminate().await.success());
 }
 
